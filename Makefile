@@ -1,0 +1,47 @@
+# Everything a newcomer types. `make demo` and `make test` set themselves up; nothing else has to be done by hand.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: demo test check bench setup system docs lock clean
+
+demo: setup            ## the main job on the simulated cluster: make demo ARGS="--cycles 2 --nodes 20"
+	$(BIN)/heapster demo $(ARGS)
+
+test: setup system     ## every test, real servers included: make test ARGS="-k rate"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup           ## lint, types, layers, generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.docs --check
+
+bench: setup           ## CPU seconds, memory and throughput for 100, 1,000 and 5,000 nodes
+	$(BIN)/python -m benchmarks $(ARGS)
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+system:                ## the real servers the tests start; installs the missing ones where it may
+	./.ci/system-packages
+
+docs: setup            ## write the generated pages again
+	$(BIN)/python -m tests.docs
+
+lock:                  ## resolve the dependencies again (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \
+	    pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \
+	    -c requirements.lock --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

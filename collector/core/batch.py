@@ -1,0 +1,254 @@
+"""DataBatch: the columns of one tick, presence, labelled tables, freezing.
+
+And MetricSet, a row of it seen as an object.
+"""
+
+import mmap
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.core.entities import FREE, NULL, EntityTable
+from collector.core.metrics import FLOAT64, GROUPS, INT64, Clock, Kind, LabeledGroup, MetricTable
+
+Column = NDArray[np.int64] | NDArray[np.float64]
+
+
+def _untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that cost memory only where they are written.
+
+    Rows come in slabs of one kind, and most metrics belong to few kinds: with small pages most of a batch stays
+    untouched. NumPy's own zeros ask for huge pages, which would make one written cell cost 2 MiB.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < 1 << 20:
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, dtype).reshape(shape)
+
+
+class LabeledTable:
+    """The labelled values of one group in one batch: k label sets of entities, one column a metric of the group.
+
+    `row` int32 (k,), `label` int32 (k,) into the LabelTable, `values` int64 (metrics, k), float metrics as the bits
+    of a float64, `present` bool (metrics, k).
+    """
+
+    def __init__(self, group: LabeledGroup) -> None:
+        self.group = group
+        self.row: NDArray[np.int32] = np.empty(0, np.int32)
+        self.label: NDArray[np.int32] = np.empty(0, np.int32)
+        self.values: NDArray[np.int64] = np.empty((len(group.metrics), 0), np.int64)
+        self.present: NDArray[np.bool_] = np.empty((len(group.metrics), 0), np.bool_)
+        self._pieces: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]] = []
+        self._dropped: list[NDArray[np.int32]] = []
+
+    def __len__(self) -> int:
+        return self.row.size
+
+    def append(self, row: NDArray[np.int32], label: NDArray[np.int32], values: NDArray[np.int64]) -> None:
+        """Add label sets; `values` is (m, k) for the group's first m metrics, negative where absent."""
+        self._pieces.append((row, label, values))
+
+    def forget(self, rows: NDArray[np.int32]) -> None:
+        """Drop what was appended for `rows` so far: a later answer about them replaces the earlier one."""
+        self.join()
+        keep = ~np.isin(self.row, rows)
+        self.row, self.label = self.row[keep], self.label[keep]
+        self.values, self.present = self.values[:, keep], self.present[:, keep]
+
+    def join(self) -> None:
+        """Make the appended pieces one table."""
+        if not self._pieces:
+            return
+        metrics = len(self.group.metrics)
+        values, present = [self.values], [self.present]
+        for _, _, piece in self._pieces:
+            padded = np.full((metrics, piece.shape[1]), -1, np.int64)
+            padded[: len(piece)] = piece
+            values.append(padded)
+            present.append(padded >= 0)
+        self.row = np.concatenate([self.row, *(row for row, _, _ in self._pieces)])
+        self.label = np.concatenate([self.label, *(label for _, label, _ in self._pieces)])
+        self.values = np.concatenate(values, axis=1)
+        self.present = np.concatenate(present, axis=1)
+        self._pieces.clear()
+
+    def column(self, j: int) -> Column:
+        """The values of the group's metric `j`, (k,), typed."""
+        column: NDArray[np.int64] = self.values[j]
+        return column.view(FLOAT64) if self.group.metrics[j].is_float else column
+
+    def of(self, row: int) -> NDArray[np.intp]:
+        """The positions that belong to entity `row`, in the order they were reported."""
+        order, sorted_rows = self._by_row
+        return order[np.searchsorted(sorted_rows, row, "left") : np.searchsorted(sorted_rows, row, "right")]
+
+    @cached_property
+    def _by_row(self) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        order = np.argsort(self.row, kind="stable")
+        return order, self.row[order]
+
+    def freeze(self) -> None:
+        """No more changes."""
+        self.join()
+        for array in (self.row, self.label, self.values, self.present):
+            array.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledMetric:
+    """One labelled value, for people, tests and sinks that need objects."""
+
+    name: str
+    labels: dict[str, str]
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSet:
+    """A frozen look at one row: for people, tests, debugging, and sinks that truly need an object."""
+
+    key: str
+    labels: dict[str, str]
+    scrape_time: int
+    start_time: int
+    metrics: dict[str, int | float]
+    labeled: tuple[LabeledMetric, ...]
+
+
+class DataBatch:
+    """One tick's columns.
+
+    `cells` is (metrics, rows) int64; a float metric's column holds the bits of float64 (use `column`). `present[m,
+    row]` says whether the cell holds a value: absent is never NaN and never 0. `exists[row]` says whether the entity
+    is in this batch at all. `times[clock, row]` are ns since the epoch, 0 when absent.
+
+    The writer is the pipeline, alone, until `freeze()`; from then on every array is read-only and may be shared.
+    """
+
+    def __init__(self, entities: EntityTable, metrics: MetricTable, timestamp: int) -> None:
+        self.entities = entities
+        self.metrics = metrics
+        self.timestamp = timestamp
+        """End of the window, ns since the epoch: the time every sink stamps its points with."""
+        self.pin = entities.pins.next()
+        self.frozen = False
+        self.rows = 0
+        """Rows below this may exist here; set by `freeze`."""
+        self._capacity = 1 << max(12, (2 * entities.size - 1).bit_length())
+        shape = (metrics.capacity, self._capacity)
+        self.cells: NDArray[np.int64] = _untouched(shape, INT64)
+        self.present: NDArray[np.bool_] = _untouched(shape, np.bool_)
+        self.exists: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
+        self.times: NDArray[np.int64] = _untouched((len(Clock), self._capacity), INT64)
+        self.labeled = {group.name: LabeledTable(group) for group in GROUPS}
+        self.rows = entities.size
+
+    def ensure_rows(self) -> None:
+        """Make room for every row of the entity table; called after rows may have been created."""
+        self.rows = self.entities.size
+        if self.rows <= self._capacity:
+            return
+        old, self._capacity = self._capacity, 1 << (2 * self.rows - 1).bit_length()
+        for name in ("cells", "present", "exists", "times"):
+            array = getattr(self, name)
+            grown = _untouched((*array.shape[:-1], self._capacity), array.dtype)
+            grown[..., :old] = array
+            setattr(self, name, grown)
+
+    # Columns.
+
+    def column(self, m: int) -> Column:
+        """The values of metric `m`, (rows,), typed; meaningful only where `present[m]`."""
+        column: NDArray[np.int64] = self.cells[m, : self.rows]
+        return column.view(FLOAT64) if self.metrics.descriptors[m].is_float else column
+
+    def presence(self, m: int) -> NDArray[np.bool_]:
+        """Where metric `m` has a value, (rows,) bool."""
+        return self.present[m, : self.rows]
+
+    def rows_with(self, m: int) -> NDArray[np.intp]:
+        """The rows that have a value of metric `m`, ascending."""
+        return np.flatnonzero(self.present[m, : self.rows])
+
+    def put(self, m: int, rows: NDArray[Any], values: Column) -> None:
+        """Give metric `m` of `rows` these values."""
+        self.column(m)[rows] = values
+        self.present[m, rows] = True
+
+    def rows_of(self, kind: Kind) -> NDArray[np.intp]:
+        """The rows of the entities of `kind` in this batch, ascending."""
+        return np.flatnonzero((self.entities.kind[: self.rows] == kind) & self.exists[: self.rows])
+
+    def count(self, kind: Kind) -> int:
+        """How many entities of `kind` this batch holds."""
+        return int(np.count_nonzero((self.entities.kind[: self.rows] == kind) & self.exists[: self.rows]))
+
+    def forget(self, rows: NDArray[np.int32]) -> None:
+        """Drop all that is known of `rows`."""
+        self.present[:, rows] = False
+        self.exists[rows] = False
+        self.times[:, rows] = 0
+        for table in self.labeled.values():
+            table.forget(rows)
+
+    def freeze(self) -> None:
+        """End the writing: from here on the batch may be handed out. Marks its rows as seen in the entity table."""
+        self.ensure_rows()
+        self.exists[self.entities.cluster] = True
+        for table in self.labeled.values():
+            table.freeze()
+            self.entities.labels.mark_seen(table.label, self.pin.sequence)
+        self.entities.mark_seen(self.exists[: self.rows], self.pin.sequence)
+        for array in (self.cells, self.present, self.exists, self.times):
+            array.setflags(write=False)
+        self.frozen = True
+
+    # Looking at single cells.
+
+    def value(self, row: int, m: int) -> int | float | None:
+        """The value of metric `m` for the entity in `row`, None when absent."""
+        if not 0 <= row < self.rows or not self.present[m, row]:
+            return None
+        value: int | float = self.column(m)[row].item()
+        return value
+
+    def metric_set(self, row: int) -> MetricSet:
+        """The entity in `row` as one object."""
+        metrics: dict[str, int | float] = {}
+        for m, descriptor in self.metrics:
+            value = self.value(row, m)
+            if value is not None:
+                metrics[descriptor.name] = value
+        return MetricSet(
+            self.entities.key(row),
+            self.entities.label_set(row),
+            int(self.times[Clock.SCRAPE, row]),
+            int(self.times[Clock.START, row]),
+            metrics,
+            tuple(self.labeled_of(row)),
+        )
+
+    def labeled_of(self, row: int) -> list[LabeledMetric]:
+        """The labelled values of the entity in `row`, as objects, in the order they were reported."""
+        found = []
+        for table in self.labeled.values():
+            for k in table.of(row).tolist():
+                labels = dict(self.entities.labels.pairs[table.label[k]] or ())
+                found += [
+                    LabeledMetric(metric.name, labels, table.column(j)[k].item())
+                    for j, metric in enumerate(table.group.metrics)
+                    if table.present[j, k]
+                ]
+        return found
+
+    def metric_sets(self) -> dict[str, MetricSet]:
+        """Every entity of the batch as an object, by key: for tests and for people, not for the hot path."""
+        rows = np.flatnonzero(self.exists[: self.rows] & (self.entities.kind[: self.rows] != FREE))
+        return {(found := self.metric_set(row)).key: found for row in rows.tolist() if row != NULL}

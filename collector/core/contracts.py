@@ -1,0 +1,53 @@
+"""The three seams of the pipeline. Read this file first.
+
+    source -> DataBatch -> processors -> freeze -> sinks
+
+A Source opens the batch and fills it; Processors write columns into it, one after the other, on the event loop; after
+`DataBatch.freeze()` nothing changes any more and any number of Sinks may read it at the same time.
+"""
+
+from typing import Protocol
+
+from collector.core.batch import DataBatch
+
+
+class Source(Protocol):
+    """Where samples come from."""
+
+    name: str
+
+    async def scrape(self, start: int, end: int) -> DataBatch:
+        """One window's batch; `start` and `end` are ns since the epoch, `end` is the batch's timestamp.
+
+        Never raises for a single node: what could be had is in the batch, the rest is counted by the source. The
+        batch is the caller's alone, not frozen.
+        """
+        ...
+
+
+class Processor(Protocol):
+    """One step of the pipeline: pure computation, no waiting."""
+
+    name: str
+
+    def process(self, batch: DataBatch) -> None:
+        """Add columns to `batch`, which nobody else holds yet. State kept between ticks is the processor's own."""
+        ...
+
+
+class Sink(Protocol):
+    """Where batches go."""
+
+    name: str
+
+    async def export(self, batch: DataBatch) -> None:
+        """Deliver one frozen batch.
+
+        May be slow; may raise ExportError; may keep the batch no longer than the call unless it is a store. Is called
+        again only after it has returned.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Deliver what is under way and release connections. Called once, after the last export."""
+        ...

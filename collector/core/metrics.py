@@ -1,0 +1,332 @@
+"""METRICS: the one list of metric descriptors. A metric is an entry here and so a column of every batch.
+
+Names, types, units and levels are Heapster's (behaviour reference, section 4).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+import numpy as np
+
+INT64 = np.dtype(np.int64)
+FLOAT64 = np.dtype(np.float64)
+
+
+class Kind(IntEnum):
+    """What an entity is. The label text (`type` in every label set) is Heapster's."""
+
+    CLUSTER = 0
+    NODE = 1
+    NAMESPACE = 2
+    POD = 3
+    POD_CONTAINER = 4
+    SYS_CONTAINER = 5
+
+    @property
+    def label(self) -> str:
+        """The value of the `type` label."""
+        return _KIND_LABELS[self]
+
+
+_KIND_LABELS = ("cluster", "node", "ns", "pod", "pod_container", "sys_container")
+
+
+class MetricType(Enum):
+    """Whether the value only grows (until its entity restarts) or moves freely."""
+
+    CUMULATIVE = "cumulative"
+    GAUGE = "gauge"
+
+
+class Clock(IntEnum):
+    """The times an entity carries in one batch, int64 ns since the epoch, 0 when absent.
+
+    A rate divides by its own clock.
+    """
+
+    START = 0
+    """Start of the entity's life: a rate never spans two of them."""
+    SCRAPE = 1
+    """Heapster's one time per entity; the clock of counters that have none of their own."""
+    CPU = 2
+    MEMORY = 3
+    NETWORK = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MetricDescriptor:
+    """One column."""
+
+    name: str
+    type: MetricType
+    dtype: np.dtype[np.int64] | np.dtype[np.float64]
+    unit: str
+    """`ns`, `ms`, `bytes`, `millicores`, or empty for a plain count or ratio."""
+    description: str
+    summary: Mapping[Kind, str] = field(default_factory=dict)
+    """Where the kubelet's summary has it: kind -> JSON path below that kind's object."""
+    clock: Clock | None = None
+    """The time a cumulative metric was read at."""
+    rate: str | None = None
+    """The metric that two samples of this one make."""
+    sums: frozenset[Kind] = frozenset()
+    """The kinds it is summed into from the kind below."""
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the column holds float64."""
+        return self.dtype == FLOAT64
+
+
+_N, _Y, _P, _C = Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER
+_REPORTED = (_N, _Y, _P, _C)
+_TO_POD = frozenset({Kind.POD})
+_UPWARD = frozenset({Kind.POD, Kind.NAMESPACE, Kind.CLUSTER})
+_EVERYWHERE = frozenset({Kind.POD, Kind.NAMESPACE, Kind.NODE, Kind.CLUSTER})
+_TO_POD_AND_NODE = frozenset({Kind.POD, Kind.NODE})
+
+
+def _everywhere(path: str, *kinds: Kind) -> dict[Kind, str]:
+    return dict.fromkeys(kinds or _REPORTED, path)
+
+
+def _counter(
+    name: str,
+    unit: str,
+    description: str,
+    *,
+    summary: Mapping[Kind, str] | None = None,
+    clock: Clock | None = None,
+    rate: str | None = None,
+    sums: frozenset[Kind] = frozenset(),
+) -> MetricDescriptor:
+    return MetricDescriptor(name, MetricType.CUMULATIVE, INT64, unit, description, summary or {}, clock, rate, sums)
+
+
+def _gauge(
+    name: str,
+    unit: str,
+    description: str,
+    *,
+    summary: Mapping[Kind, str] | None = None,
+    dtype: np.dtype[np.int64] | np.dtype[np.float64] = INT64,
+    sums: frozenset[Kind] = frozenset(),
+) -> MetricDescriptor:
+    return MetricDescriptor(name, MetricType.GAUGE, dtype, unit, description, summary or {}, None, None, sums)
+
+
+def _rate(name: str, unit: str, description: str) -> MetricDescriptor:
+    return _gauge(name, unit, description, dtype=FLOAT64, sums=_TO_POD)
+
+
+def _network(field_name: str, name: str, what: str, unit: str) -> MetricDescriptor:
+    path = f"network.{field_name}"
+    return _counter(
+        f"network/{name}",
+        unit,
+        what,
+        summary=_everywhere(path, _N, _P),
+        clock=Clock.NETWORK,
+        rate=f"network/{name}_rate",
+    )
+
+
+METRICS: tuple[MetricDescriptor, ...] = (
+    # The standard metrics, in the order Heapster's schema lists them.
+    _counter("uptime", "ms", "Time since the entity started"),
+    _counter(
+        "cpu/usage",
+        "ns",
+        "CPU time used on all cores",
+        summary=_everywhere("cpu.usageCoreNanoSeconds"),
+        clock=Clock.CPU,
+        rate="cpu/usage_rate",
+    ),
+    _gauge("cpu/load", "", "Load average in thousandths of runnable threads", sums=_TO_POD),
+    _gauge(
+        "ephemeral_storage/usage",
+        "bytes",
+        "Ephemeral storage used",
+        summary={_N: "fs.usedBytes", _P: "ephemeral-storage.usedBytes"},
+        sums=_TO_POD,
+    ),
+    _gauge(
+        "memory/usage",
+        "bytes",
+        "Memory used, caches included",
+        summary=_everywhere("memory.usageBytes"),
+        sums=_UPWARD,
+    ),
+    _gauge("memory/rss", "bytes", "Anonymous memory", summary=_everywhere("memory.rssBytes"), sums=_TO_POD),
+    _gauge("memory/cache", "bytes", "Page cache", sums=_TO_POD),
+    _gauge(
+        "memory/working_set",
+        "bytes",
+        "Memory that cannot be reclaimed at once",
+        summary=_everywhere("memory.workingSetBytes"),
+        sums=_TO_POD,
+    ),
+    _counter(
+        "memory/page_faults",
+        "",
+        "Page faults",
+        summary=_everywhere("memory.pageFaults"),
+        clock=Clock.MEMORY,
+        rate="memory/page_faults_rate",
+    ),
+    _counter(
+        "memory/major_page_faults",
+        "",
+        "Page faults that read from disk",
+        summary=_everywhere("memory.majorPageFaults"),
+        clock=Clock.MEMORY,
+        rate="memory/major_page_faults_rate",
+    ),
+    _network("rxBytes", "rx", "Bytes received", "bytes"),
+    _network("rxErrors", "rx_errors", "Receive errors", ""),
+    _network("txBytes", "tx", "Bytes sent", "bytes"),
+    _network("txErrors", "tx_errors", "Send errors", ""),
+    # Requests and limits, from the pod's specification.
+    _gauge("cpu/request", "millicores", "CPU requested", sums=_EVERYWHERE),
+    _gauge("cpu/limit", "millicores", "CPU limit, 0 for none", sums=_EVERYWHERE),
+    _gauge("memory/request", "bytes", "Memory requested", sums=_EVERYWHERE),
+    _gauge("memory/limit", "bytes", "Memory limit, 0 for none", sums=_EVERYWHERE),
+    _gauge("ephemeral_storage/request", "bytes", "Ephemeral storage requested", sums=_TO_POD_AND_NODE),
+    _gauge("ephemeral_storage/limit", "bytes", "Ephemeral storage limit, 0 for none", sums=_TO_POD_AND_NODE),
+    _counter("restart_count", "", "Restarts counted by the kubelet", sums=_TO_POD),
+    # Rates of the counters above.
+    _gauge("cpu/usage_rate", "millicores", "CPU used", sums=_UPWARD),
+    _rate("memory/page_faults_rate", "", "Page faults a second"),
+    _rate("memory/major_page_faults_rate", "", "Major page faults a second"),
+    _rate("network/rx_rate", "bytes", "Bytes received a second"),
+    _rate("network/rx_errors_rate", "", "Receive errors a second"),
+    _rate("network/tx_rate", "bytes", "Bytes sent a second"),
+    _rate("network/tx_errors_rate", "", "Send errors a second"),
+    # Nodes against their capacity; every ratio is of the allocatable amount.
+    *(
+        _gauge(
+            f"{resource}/node_{what}",
+            unit if what in {"capacity", "allocatable"} else "",
+            text,
+            dtype=FLOAT64,
+        )
+        for resource, unit in (("cpu", "millicores"), ("memory", "bytes"), ("ephemeral_storage", "bytes"))
+        for what, text in (
+            ("capacity", f"{resource} capacity of the node"),
+            ("allocatable", f"{resource} that pods may use"),
+            ("utilization", f"{resource} used, as a share of the allocatable amount"),
+            ("reservation", f"{resource} requested, as a share of the allocatable amount"),
+        )
+    ),
+)
+
+COUNTERS_NOT_SUMMED = frozenset(m.name for m in METRICS if m.rate) | {"uptime"}
+"""The eight standard counters that the pod aggregator leaves alone (sections 4.3 and 5.4)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabeledGroup:
+    """Metrics that always come together, once per label set of an entity: one table per group in a batch."""
+
+    name: str
+    metrics: tuple[MetricDescriptor, ...]
+    summary: tuple[str, ...] = ()
+    """The JSON field of each metric in the kubelet's object."""
+
+    def column(self, name: str) -> int | None:
+        """Position of metric `name` in this group's values, None when it is no member."""
+        return next((j for j, metric in enumerate(self.metrics) if metric.name == name), None)
+
+
+FILESYSTEM = LabeledGroup(
+    "filesystem",
+    (
+        _gauge("filesystem/usage", "bytes", "Bytes used on a file system"),
+        _gauge("filesystem/limit", "bytes", "Size of a file system"),
+        _gauge("filesystem/available", "bytes", "Bytes free for use on a file system"),
+        _gauge("filesystem/inodes", "", "Inodes of a file system"),
+        _gauge("filesystem/inodes_free", "", "Free inodes of a file system"),
+    ),
+    ("usedBytes", "capacityBytes", "availableBytes", "inodes", "inodesFree"),
+)
+ACCELERATOR = LabeledGroup(
+    "accelerator",
+    (
+        _gauge("accelerator/memory_total", "bytes", "Memory of an accelerator"),
+        _gauge("accelerator/memory_used", "bytes", "Memory used on an accelerator"),
+        _gauge("accelerator/duty_cycle", "", "Percent of the last 10 s an accelerator was busy"),
+    ),
+    ("memoryTotal", "memoryUsed", "dutyCycle"),
+)
+DISK = LabeledGroup(
+    "disk",
+    (
+        _counter("disk/io_read_bytes", "bytes", "Bytes read from a disk", rate="disk/io_read_bytes_rate"),
+        _counter("disk/io_write_bytes", "bytes", "Bytes written to a disk", rate="disk/io_write_bytes_rate"),
+        _gauge("disk/io_read_bytes_rate", "bytes", "Bytes read from a disk a second", dtype=FLOAT64),
+        _gauge("disk/io_write_bytes_rate", "bytes", "Bytes written to a disk a second", dtype=FLOAT64),
+    ),
+)
+GROUPS: tuple[LabeledGroup, ...] = (ACCELERATOR, FILESYSTEM, DISK)
+"""In the order a label set's values are listed: accelerators first (section 3.6)."""
+
+INDEX: Mapping[str, int] = {metric.name: m for m, metric in enumerate(METRICS)}
+"""Name -> column of the metrics known at start."""
+
+DYNAMIC_LIMIT = 64
+"""How many further plain metrics (`custom/...`, `.../request` of other resources) may appear while running."""
+
+
+class MetricTable:
+    """The columns: METRICS, and behind them the metrics whose names only the cluster knows.
+
+    A dynamic metric keeps its column for the life of the process, at most `DYNAMIC_LIMIT` of them: a cluster that
+    invents names must not be able to eat the memory.
+    """
+
+    def __init__(self) -> None:
+        self.descriptors: list[MetricDescriptor] = list(METRICS)
+        self.refused: set[str] = set()
+        """Dynamic names that found no free column (at most 1,000 are remembered)."""
+        self._index = dict(INDEX)
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def __iter__(self) -> Iterator[tuple[int, MetricDescriptor]]:
+        return iter(enumerate(self.descriptors))
+
+    @property
+    def capacity(self) -> int:
+        """The most columns a batch can ever need."""
+        return len(METRICS) + DYNAMIC_LIMIT
+
+    def find(self, name: str) -> int | None:
+        """The column of metric `name`, None when there is none."""
+        return self._index.get(name)
+
+    def custom(self, name: str) -> int | None:
+        """The float column of the application metric `name`; None when no column is left."""
+        return self._dynamic(_gauge(f"custom/{name}", "", "Reported by an application", dtype=FLOAT64, sums=_TO_POD))
+
+    def resource_request(self, resource: str) -> int | None:
+        """The column of requests for `resource` (`nvidia.com/gpu`, `hugepages-2Mi`); None when no column is left."""
+        return self._dynamic(_gauge(f"{resource}/request", "", "Whole units requested", sums=_TO_POD))
+
+    def _dynamic(self, descriptor: MetricDescriptor) -> int | None:
+        m = self._index.get(descriptor.name)
+        if m is None:
+            if len(self.descriptors) >= self.capacity:
+                if len(self.refused) < 1_000:
+                    self.refused.add(descriptor.name)
+                return None
+            m = self._index[descriptor.name] = len(self.descriptors)
+            self.descriptors.append(descriptor)
+        return m
+
+
+def attribute_path(json_path: str) -> str:
+    """The attribute path of a JSON path: `ephemeral-storage.usedBytes` -> `ephemeral_storage.used_bytes`."""
+    return re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", json_path).replace("-", "_")

@@ -1,0 +1,124 @@
+"""MetricStore: a ring of past columns, from which the APIs answer.
+
+Heapster's retention (behaviour reference, section 7): whole batches for 140 s, two metrics for 15 minutes.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.core.batch import DataBatch
+from collector.core.metrics import INDEX
+from collector.core.slots import Pin
+
+SHORT_RETENTION_NS = 140 * 1_000_000_000
+LONG_RETENTION_NS = 15 * 60 * 1_000_000_000
+LONG_METRICS = ("cpu/usage_rate", "memory/usage")
+
+
+@dataclass(frozen=True, slots=True)
+class _LongEntry:
+    """Two columns of one tick; the pin keeps their rows from being given to others."""
+
+    timestamp: int
+    pin: Pin
+    columns: dict[int, tuple[NDArray[np.int64], NDArray[np.bool_]]]
+
+
+class MetricStore:
+    """Past batches. Satisfies the Sink contract by shape, so the same manager that feeds sinks feeds it."""
+
+    name = "Metric Sink"
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        short_retention_ns: int = SHORT_RETENTION_NS,
+        long_retention_ns: int = LONG_RETENTION_NS,
+    ) -> None:
+        self._clock = clock
+        self._short_retention_ns = short_retention_ns
+        self._long_retention_ns = long_retention_ns
+        self._short: deque[DataBatch] = deque()
+        self._long: deque[_LongEntry] = deque()
+        self._long_columns = tuple(INDEX[name] for name in LONG_METRICS)
+
+    async def export(self, batch: DataBatch) -> None:
+        """Keep a frozen batch."""
+        self.add(batch)
+
+    async def stop(self) -> None:
+        """Nothing to release: what is kept stays answerable."""
+
+    def add(self, batch: DataBatch) -> None:
+        """Keep a frozen batch, let go of those past their time, and free the rows that only they knew."""
+        now = int(self._clock() * 1e9)
+        self._short.append(batch)
+        while self._short and self._short[0].timestamp <= now - self._short_retention_ns and len(self._short) > 1:
+            self._short.popleft()
+        self._long.append(
+            _LongEntry(
+                batch.timestamp,
+                batch.pin,
+                {m: (batch.cells[m, : batch.rows].copy(), batch.presence(m).copy()) for m in self._long_columns},
+            )
+        )
+        while self._long and self._long[0].timestamp <= now - self._long_retention_ns and len(self._long) > 1:
+            self._long.popleft()
+        batch.entities.sweep()
+
+    def latest(self) -> DataBatch | None:
+        """The batch that arrived last, None before the first."""
+        return self._short[-1] if self._short else None
+
+    @property
+    def batches(self) -> Sequence[DataBatch]:
+        """The whole batches kept, in order of arrival."""
+        return tuple(self._short)
+
+    def series(self, row: int, m: int, start: int, end: int) -> tuple[list[int], list[int | float]]:
+        """Timestamps (ns) and values of metric `m` for `row`, oldest first, where `start` <= timestamp <= `end`."""
+        times: list[int] = []
+        values: list[int | float] = []
+        if m in self._long_columns:
+            for entry in self._long:
+                cells, present = entry.columns[m]
+                if start <= entry.timestamp <= end and 0 <= row < cells.size and present[row]:
+                    times.append(entry.timestamp)
+                    values.append(int(cells[row]))
+            return times, values
+        for batch in self._short:
+            value = batch.value(row, m) if start <= batch.timestamp <= end else None
+            if value is not None:
+                times.append(batch.timestamp)
+                values.append(value)
+        return times, values
+
+    def labeled_series(
+        self, row: int, metric: str, labels: dict[str, str], start: int, end: int
+    ) -> tuple[list[int], list[int | float]]:
+        """The same for the labelled value of `metric` whose label set equals `labels`."""
+        times: list[int] = []
+        values: list[int | float] = []
+        for batch in self._short:
+            if not start <= batch.timestamp <= end:
+                continue
+            for found in batch.labeled_of(row):
+                if found.name == metric and found.labels == labels:
+                    times.append(batch.timestamp)
+                    values.append(found.value)
+                    break
+        return times, values
+
+    def metric_names(self, row: int) -> list[str]:
+        """The plain metrics that any whole batch kept has for the entity in `row`, sorted."""
+        names: set[str] = set()
+        for batch in self._short:
+            if 0 <= row < batch.rows:
+                names.update(batch.metrics.descriptors[m].name for m in np.flatnonzero(batch.present[:, row]).tolist())
+        return sorted(names)

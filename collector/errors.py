@@ -1,0 +1,60 @@
+"""Every exception the collector raises on purpose.
+
+    HeapsterError
+    ├── UsageError            a flag, URI or option is wrong: exit status 2
+    ├── StartError            a right configuration that cannot run here: exit status 1
+    ├── ScrapeError           one node's answer is missing from one batch
+    │   ├── FetchError        no answer, or not the one asked for
+    │   └── DecodeError       an answer that cannot be read
+    ├── KubernetesError       the API server refused, or its answer cannot be read
+    │   └── ExpiredError      410 Gone: the resource version is too old, list again
+    └── ExportError           a sink did not take a batch
+
+A message says what failed, for whom, against which limit, and what to turn.
+"""
+
+from collections.abc import Sequence
+
+
+class HeapsterError(Exception):
+    """Root of the tree: catching it catches everything the collector raises on purpose."""
+
+
+class UsageError(HeapsterError):
+    """The command line is wrong; `faults` holds one sentence for each fault found."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults: Sequence[str] = faults
+
+
+class StartError(HeapsterError):
+    """The configuration is well-formed but cannot run here: a port is taken, a CA is wrong."""
+
+
+class ScrapeError(HeapsterError):
+    """One node's answer is missing from this batch; its neighbours are not touched."""
+
+
+class FetchError(ScrapeError):
+    """A kubelet gave no answer, or one that is no answer to the question."""
+
+
+class DecodeError(ScrapeError):
+    """A kubelet's answer is not a document of the expected form."""
+
+
+class KubernetesError(HeapsterError):
+    """The API server refused a request or answered something unreadable."""
+
+
+class ExpiredError(KubernetesError):
+    """410 Gone: the resource version is no longer kept, the collection must be listed again."""
+
+
+class ExportError(HeapsterError):
+    """A sink did not take a batch; `retryable` tells whether trying again could help."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable

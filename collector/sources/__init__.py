@@ -1,0 +1,1 @@
+"""Sources: how samples come from the nodes."""

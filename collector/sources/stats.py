@@ -1,0 +1,134 @@
+"""The shape of the kubelet's summary: Kubernetes' `stats/v1alpha1`, the fields we read. Missing counts are ABSENT."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from collector.core.sample import ABSENT
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class _Part(Struct, frozen=True, gc=False, rename="camel"):
+    """A JSON object of which only the named fields are read; a missing count is ABSENT, a missing time is empty."""
+
+
+class CPU(_Part, frozen=True, gc=False, rename="camel"):
+    """Processor time."""
+
+    time: str = ""
+    usage_core_nano_seconds: Count = ABSENT
+
+
+class Memory(_Part, frozen=True, gc=False, rename="camel"):
+    """Memory now and faults so far."""
+
+    time: str = ""
+    usage_bytes: Count = ABSENT
+    working_set_bytes: Count = ABSENT
+    rss_bytes: Count = ABSENT
+    page_faults: Count = ABSENT
+    major_page_faults: Count = ABSENT
+
+
+class Network(_Part, frozen=True, gc=False, rename="camel"):
+    """The default interface only: the fields of the others, in `interfaces`, are not Heapster's."""
+
+    time: str = ""
+    rx_bytes: Count = ABSENT
+    rx_errors: Count = ABSENT
+    tx_bytes: Count = ABSENT
+    tx_errors: Count = ABSENT
+
+
+class Filesystem(_Part, frozen=True, gc=False, rename="camel"):
+    """Room and inodes of one file system."""
+
+    used_bytes: Count = ABSENT
+    capacity_bytes: Count = ABSENT
+    available_bytes: Count = ABSENT
+    inodes: Count = ABSENT
+    inodes_free: Count = ABSENT
+
+
+class Volume(Filesystem, frozen=True, gc=False, rename="camel"):
+    """A file system mounted into a pod."""
+
+    name: str = ""
+
+
+class Accelerator(_Part, frozen=True, gc=False, rename="camel"):
+    """One GPU of a container; all three values are always given."""
+
+    make: str = ""
+    model: str = ""
+    id: str = ""
+    memory_total: Count = 0
+    memory_used: Count = 0
+    duty_cycle: Count = 0
+
+
+class UserDefinedMetric(_Part, frozen=True, gc=False, rename="camel"):
+    """A metric of the application itself (kubelets before 1.12)."""
+
+    name: str = ""
+    type: str = ""
+    value: float = 0.0
+
+
+_NO_CPU, _NO_MEMORY, _NO_NETWORK, _NO_FILESYSTEM = CPU(), Memory(), Network(), Filesystem()
+
+
+class Container(_Part, frozen=True, gc=False, rename="camel"):
+    """A container's, or a system container's, statistics."""
+
+    name: Name
+    start_time: str | None = None
+    cpu: CPU = _NO_CPU
+    memory: Memory = _NO_MEMORY
+    rootfs: Filesystem = _NO_FILESYSTEM
+    logs: Filesystem = _NO_FILESYSTEM
+    accelerators: list[Accelerator] | None = None
+    user_defined_metrics: list[UserDefinedMetric] | None = None
+
+
+class PodReference(_Part, frozen=True, gc=False, rename="camel"):
+    """Which pod."""
+
+    name: Name
+    namespace: Name
+    uid: str = ""
+
+
+class PodStats(_Part, frozen=True, gc=False, rename="camel"):
+    """One pod."""
+
+    pod_ref: PodReference
+    start_time: str | None = None
+    containers: list[Container] | None = None
+    cpu: CPU = _NO_CPU
+    memory: Memory = _NO_MEMORY
+    network: Network = _NO_NETWORK
+    volume: list[Volume] | None = None
+    ephemeral_storage: Filesystem = msgspec.field(default=_NO_FILESYSTEM, name="ephemeral-storage")
+
+
+class NodeStats(_Part, frozen=True, gc=False, rename="camel"):
+    """The machine."""
+
+    node_name: Name
+    start_time: str | None = None
+    system_containers: list[Container] | None = None
+    cpu: CPU = _NO_CPU
+    memory: Memory = _NO_MEMORY
+    network: Network = _NO_NETWORK
+    fs: Filesystem = _NO_FILESYSTEM
+
+
+class Summary(_Part, frozen=True, gc=False, rename="camel"):
+    """The whole answer."""
+
+    node: NodeStats
+    pods: list[PodStats] | None = None

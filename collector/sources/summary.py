@@ -1,0 +1,182 @@
+"""The kubelet's summary (`/stats/summary`), bytes to cells. A pure function: no network, no clock, no entity.
+
+The document's form is Kubernetes' `stats/v1alpha1` (behaviour reference, sections 3.3 to 3.7). Which field feeds
+which column is not written here but in METRICS (`summary` paths); this module knows the document's shape and nothing
+else.
+
+The fast path is strict: msgspec decodes typed structs, skipping in C what nobody asked for, and `attrgetter` walks
+them in C into flat arrays, so that no line of Python runs per value. An answer that breaks a rule (a null, a negative
+number, one above 2^63) is decoded again with tolerance: what breaks the rule is left out, everything else is kept.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.core.metrics import ACCELERATOR, FILESYSTEM, METRICS, Clock, Kind, attribute_path
+from collector.core.sample import ABSENT, Block, CustomValue, LabeledBlock, NodeSample
+from collector.errors import DecodeError
+from collector.sources.stats import Container, PodStats, Summary
+from collector.sources.times import EPOCH_NS
+from collector.sources.tolerant import Tolerant
+
+Getter = Callable[[Any], tuple[Any, ...]]
+
+SYSTEM_NAMES = {"runtime": "docker-daemon", "misc": "system"}
+"""Heapster's names for two of the kubelet's system containers; stored series carry them."""
+
+_CLOCK_PATHS = {Clock.CPU: "cpu.time", Clock.MEMORY: "memory.time", Clock.NETWORK: "network.time"}
+_SCRAPE_CLOCKS = {
+    Kind.NODE: (Clock.CPU, Clock.MEMORY, Clock.NETWORK),
+    Kind.SYS_CONTAINER: (Clock.CPU, Clock.MEMORY),
+    Kind.POD: (Clock.NETWORK,),
+    Kind.POD_CONTAINER: (Clock.CPU, Clock.MEMORY),
+}
+"""Where Heapster takes an entity's one scrape time from: the first of these that is given."""
+
+
+class _Columns:
+    """How the objects of one kind become a Block."""
+
+    def __init__(self, kind: Kind) -> None:
+        fields = [
+            (m, attribute_path(metric.summary[kind])) for m, metric in enumerate(METRICS) if kind in metric.summary
+        ]
+        self.metrics = tuple(m for m, _ in fields)
+        self.values: Getter = attrgetter(*(path for _, path in fields))
+        self.clocks = [clock for clock in _CLOCK_PATHS if kind in {Kind.NODE, Kind.POD} or clock is not Clock.NETWORK]
+        self.times: Getter = attrgetter("start_time", *(_CLOCK_PATHS[clock] for clock in self.clocks))
+        self.scrape = [1 + self.clocks.index(clock) for clock in _SCRAPE_CLOCKS[kind]]
+        # rootfs + logs is a sum of two fields and so no plain path in METRICS.
+        self.sums_filesystems = kind in {Kind.SYS_CONTAINER, Kind.POD_CONTAINER}
+        if self.sums_filesystems:
+            self.metrics += (_EPHEMERAL_USAGE,)
+
+    def block(self, found: Sequence[Any], written: NDArray[np.int64] | None = None) -> Block:
+        """The block of these objects; `written` (n,) is the ephemeral storage of containers."""
+        width = len(self.metrics) - self.sums_filesystems
+        values = _flat(map(self.values, found), len(found), width)
+        if written is not None:
+            values = np.column_stack((values, written))
+        width = 1 + len(self.clocks)
+        read = np.fromiter(
+            map(EPOCH_NS.__getitem__, chain.from_iterable(map(self.times, found))), np.int64, len(found) * width
+        ).reshape(-1, width)
+        times = np.zeros((len(found), len(Clock)), np.int64)
+        times[:, Clock.START] = read[:, 0]
+        times[:, self.clocks] = read[:, 1:]
+        for j in reversed(self.scrape):
+            times[:, Clock.SCRAPE] = np.where(read[:, j] != 0, read[:, j], times[:, Clock.SCRAPE])
+        return Block(self.metrics, values, times)
+
+
+_EPHEMERAL_USAGE = next(m for m, metric in enumerate(METRICS) if metric.name == "ephemeral_storage/usage")
+_COLUMNS = {kind: _Columns(kind) for kind in (Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER)}
+_FILESYSTEM_FIELDS = [attribute_path(name) for name in FILESYSTEM.summary]
+_FILESYSTEM: Getter = attrgetter(*_FILESYSTEM_FIELDS)
+_ROOTFS_AND_LOGS: Getter = attrgetter(*(f"{part}.{name}" for part in ("rootfs", "logs") for name in _FILESYSTEM_FIELDS))
+_ACCELERATOR: Getter = attrgetter(*(attribute_path(name) for name in ACCELERATOR.summary))
+_USED = FILESYSTEM.summary.index("usedBytes")
+_WIDTH = len(_FILESYSTEM_FIELDS)
+
+_strict = msgspec.json.Decoder(Summary)
+_tolerant = Tolerant(Summary)
+
+
+def decode_summary(body: bytes, read_at: int) -> NodeSample:
+    """One kubelet's answer as columns; `read_at` is when it was read, ns since the epoch.
+
+    Raises DecodeError when `body` is no summary at all: broken JSON, too deeply nested, no `node.nodeName`.
+    """
+    faults: Sequence[str] = ()
+    try:
+        summary = _strict.decode(body)
+    except msgspec.ValidationError:
+        summary, faults = _tolerant.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"the answer is no JSON document: {error}") from error
+    return _sample(summary, read_at, faults)
+
+
+def _sample(summary: Summary, read_at: int, faults: Sequence[str]) -> NodeSample:
+    node, pods = summary.node, summary.pods or ()
+    system = node.system_containers or ()
+    counts = [len(pod.containers or ()) for pod in pods]
+    containers = [container for pod in pods for container in pod.containers or ()]
+    references = [pod.pod_ref for pod in pods]
+    labeled = [
+        LabeledBlock(FILESYSTEM, Kind.NODE, np.zeros(1, np.intp), "/", _flat([_FILESYSTEM(node.fs)], 1, _WIDTH)),
+        *_volumes(pods),
+    ]
+    return NodeSample(
+        node=node.node_name,
+        read_at=read_at,
+        node_block=_COLUMNS[Kind.NODE].block((node,)),
+        system_names=[SYSTEM_NAMES.get(container.name, container.name) for container in system],
+        system_block=_containers(Kind.SYS_CONTAINER, system, labeled),
+        pod_namespaces=[reference.namespace for reference in references],
+        pod_names=[reference.name for reference in references],
+        pod_uids=[reference.uid for reference in references],
+        pod_block=_COLUMNS[Kind.POD].block(pods),
+        container_counts=counts,
+        container_names=[container.name for container in containers],
+        container_block=_containers(Kind.POD_CONTAINER, containers, labeled),
+        labeled=labeled,
+        custom=[*_custom(Kind.SYS_CONTAINER, system), *_custom(Kind.POD_CONTAINER, containers)],
+        faults=faults,
+    )
+
+
+def _flat(rows: Iterable[Iterable[int]], count: int, width: int) -> NDArray[np.int64]:
+    return np.fromiter(chain.from_iterable(rows), np.int64, count * width).reshape(count, width)
+
+
+def _containers(kind: Kind, containers: Sequence[Container], labeled: list[LabeledBlock]) -> Block:
+    """The block of containers; their file systems and accelerators are appended to `labeled`."""
+    count = len(containers)
+    both = _flat(map(_ROOTFS_AND_LOGS, containers), count, 2 * _WIDTH)
+    rootfs, logs = both[:, :_WIDTH], both[:, _WIDTH:]
+    owners = np.arange(count)
+    labeled += _accelerators(kind, containers)
+    labeled.append(LabeledBlock(FILESYSTEM, kind, owners, "/", rootfs))
+    labeled.append(LabeledBlock(FILESYSTEM, kind, owners, "logs", logs))
+    used = rootfs[:, _USED] + logs[:, _USED]
+    whole = (rootfs[:, _USED] >= 0) & (logs[:, _USED] >= 0) & (used >= 0)  # a sum above 2^63 wraps below zero
+    return _COLUMNS[kind].block(containers, np.where(whole, used, ABSENT))
+
+
+def _volumes(pods: Sequence[PodStats]) -> Iterator[LabeledBlock]:
+    counts = [len(pod.volume or ()) for pod in pods]
+    volumes = [volume for pod in pods for volume in pod.volume or ()]
+    if volumes:
+        yield LabeledBlock(
+            FILESYSTEM,
+            Kind.POD,
+            np.repeat(np.arange(len(pods)), counts),
+            [f"Volume:{volume.name}" for volume in volumes],
+            _flat(map(_FILESYSTEM, volumes), len(volumes), _WIDTH),
+        )
+
+
+def _accelerators(kind: Kind, containers: Sequence[Container]) -> Iterator[LabeledBlock]:
+    found = [(i, item) for i, container in enumerate(containers) for item in container.accelerators or ()]
+    if found:
+        yield LabeledBlock(
+            ACCELERATOR,
+            kind,
+            np.array([i for i, _ in found], np.intp),
+            [(("make", item.make), ("model", item.model), ("accelerator_id", item.id)) for _, item in found],
+            _flat([_ACCELERATOR(item) for _, item in found], len(found), len(ACCELERATOR.summary)),
+        )
+
+
+def _custom(kind: Kind, containers: Sequence[Container]) -> Iterator[CustomValue]:
+    for i, container in enumerate(containers):
+        for metric in container.user_defined_metrics or ():
+            if metric.name and metric.type in {"gauge", "cumulative", "delta"}:
+                yield CustomValue(kind, i, metric.name, metric.value)

@@ -1,0 +1,106 @@
+"""Decoding what a strict decoder refused: the offending fields are left out, their neighbours are kept.
+
+The slow path. It runs only for answers with a null, a negative number or another breach, and says what it left out.
+"""
+
+import json
+import math
+from typing import Any, Generic, NoReturn, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from collector.errors import DecodeError
+
+MAX_FAULTS = 16
+"""Breaches described for one answer; more are only counted."""
+
+_MISFIT = object()
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Tolerant(Generic[T]):
+    """Decodes JSON into the struct type `document`, leaving out what does not fit.
+
+    A field that does not fit is left out when it has a default; otherwise its whole object is, and so on upward. An
+    element of a list that does not fit is left out of the list. Null is the same as missing, as in Kubernetes' own
+    decoder.
+    """
+
+    def __init__(self, document: type[T]) -> None:
+        self._type = inspect.type_info(document)
+
+    def decode(self, body: bytes) -> tuple[T, list[str]]:
+        """The document and what was left out of it, one sentence each, at most MAX_FAULTS and a count of the rest.
+
+        Raises DecodeError when `body` is no JSON or not even its required fields fit.
+        """
+        try:
+            # The standard library's decoder: it alone takes numbers of any size, which msgspec refuses whole.
+            tree = json.loads(body, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(f"the answer is no JSON document: {error}") from error
+        faults: list[str] = []
+        document: Any = _fit(tree, self._type, "$", faults)
+        if document is _MISFIT:
+            raise DecodeError(f"the answer lacks what every answer must have: {faults[-1]}")
+        if len(faults) > MAX_FAULTS:
+            faults[MAX_FAULTS:] = [f"{len(faults) - MAX_FAULTS} more"]
+        return document, faults
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _fit(value: Any, wanted: inspect.Type, path: str, faults: list[str]) -> Any:
+    """`value` as `wanted`, or _MISFIT with the reason appended to `faults`."""
+    match wanted:
+        case inspect.StructType():
+            return _fit_object(value, wanted, path, faults)
+        case inspect.ListType():
+            if isinstance(value, list):
+                fitted = [_fit(item, wanted.item_type, f"{path}[{i}]", faults) for i, item in enumerate(value)]
+                return [item for item in fitted if item is not _MISFIT]
+        case inspect.UnionType():  # only `X | None` occurs
+            return None if value is None else _fit(value, wanted.types[0], path, faults)
+        case inspect.IntType():
+            low, high = -math.inf if wanted.ge is None else wanted.ge, math.inf if wanted.le is None else wanted.le
+            if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+                return value
+        case inspect.FloatType():
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**1023:
+                return float(value)
+        case inspect.StrType():
+            if isinstance(value, str) and (wanted.min_length or 0) <= len(value) <= (wanted.max_length or math.inf):
+                try:
+                    value.encode()
+                except UnicodeEncodeError:  # half a surrogate pair
+                    pass
+                else:
+                    return value
+    faults.append(f"{path} is {_shown(value)}")
+    return _MISFIT
+
+
+def _fit_object(value: Any, wanted: inspect.StructType, path: str, faults: list[str]) -> Any:
+    if not isinstance(value, dict):
+        faults.append(f"{path} is {_shown(value)}")
+        return _MISFIT
+    fields: dict[str, Any] = {}
+    for field in wanted.fields:
+        given = value.get(field.encode_name)
+        fitted = _MISFIT if given is None else _fit(given, field.type, f"{path}.{field.encode_name}", faults)
+        if fitted is not _MISFIT:
+            fields[field.name] = fitted
+        elif field.required:
+            if given is None:
+                faults.append(f"{path}.{field.encode_name} is missing")
+            return _MISFIT
+    return wanted.cls(**fields)
+
+
+def _shown(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
