@@ -17,7 +17,7 @@ check: setup           ## lint, types, layers, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.docs --check
+	$(BIN)/python docs/generate.py --check
 
 bench: setup           ## CPU seconds, memory and throughput for 100, 1,000 and 5,000 nodes
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -35,7 +35,7 @@ system:                ## the real servers the tests start; installs the missing
 	./.ci/system-packages
 
 docs: setup            ## write the generated pages again
-	$(BIN)/python -m tests.docs
+	$(BIN)/python docs/generate.py
 
 lock:                  ## resolve the dependencies again (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \

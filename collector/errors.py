@@ -14,6 +14,7 @@ A message says what failed, for whom, against which limit, and what to turn.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 
 class HeapsterError(Exception):
@@ -36,8 +37,30 @@ class ScrapeError(HeapsterError):
     """One node's answer is missing from this batch; its neighbours are not touched."""
 
 
+FetchReason = Literal[
+    "refused",  # nothing listens at that address and port
+    "unreachable",  # no way to that address
+    "timeout",  # the limit per node
+    "late",  # the deadline of the whole fan-out
+    "tls",  # certificate, or no TLS where it was expected
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "status",  # any other status but 200
+    "too_large",
+    "redirect",
+    "protocol",  # broken off, not HTTP, a page for people, nothing
+    "internal",  # the collector could not ask
+]
+"""The values of the label `reason` of the scrape error counter."""
+
+
 class FetchError(ScrapeError):
-    """A kubelet gave no answer, or one that is no answer to the question."""
+    """A kubelet gave no answer, or one that is no answer to the question; `reason` is one word for it."""
+
+    def __init__(self, message: str, *, reason: FetchReason = "protocol") -> None:
+        super().__init__(message)
+        self.reason: FetchReason = reason
 
 
 class DecodeError(ScrapeError):

@@ -46,21 +46,21 @@ class LabeledTable:
         self.values: NDArray[np.int64] = np.empty((len(group.metrics), 0), np.int64)
         self.present: NDArray[np.bool_] = np.empty((len(group.metrics), 0), np.bool_)
         self._pieces: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]] = []
-        self._dropped: list[NDArray[np.int32]] = []
 
     def __len__(self) -> int:
         return self.row.size
 
     def append(self, row: NDArray[np.int32], label: NDArray[np.int32], values: NDArray[np.int64]) -> None:
         """Add label sets; `values` is (m, k) for the group's first m metrics, negative where absent."""
+        if not self.row.flags.writeable:
+            raise ValueError(f"the {self.group.name} table is read-only: its batch is frozen")
         self._pieces.append((row, label, values))
 
     def forget(self, rows: NDArray[np.int32]) -> None:
         """Drop what was appended for `rows` so far: a later answer about them replaces the earlier one."""
         self.join()
         keep = ~np.isin(self.row, rows)
-        self.row, self.label = self.row[keep], self.label[keep]
-        self.values, self.present = self.values[:, keep], self.present[:, keep]
+        self._replace(self.row[keep], self.label[keep], self.values[:, keep], self.present[:, keep])
 
     def join(self) -> None:
         """Make the appended pieces one table."""
@@ -73,11 +73,23 @@ class LabeledTable:
             padded[: len(piece)] = piece
             values.append(padded)
             present.append(padded >= 0)
-        self.row = np.concatenate([self.row, *(row for row, _, _ in self._pieces)])
-        self.label = np.concatenate([self.label, *(label for _, label, _ in self._pieces)])
-        self.values = np.concatenate(values, axis=1)
-        self.present = np.concatenate(present, axis=1)
+        self._replace(
+            np.concatenate([self.row, *(row for row, _, _ in self._pieces)]),
+            np.concatenate([self.label, *(label for _, label, _ in self._pieces)]),
+            np.concatenate(values, axis=1),
+            np.concatenate(present, axis=1),
+        )
         self._pieces.clear()
+
+    def _replace(
+        self,
+        row: NDArray[np.int32],
+        label: NDArray[np.int32],
+        values: NDArray[np.int64],
+        present: NDArray[np.bool_],
+    ) -> None:
+        self.row, self.label, self.values, self.present = row, label, values, present
+        self.__dict__.pop("_by_row", None)  # the index of the old arrays
 
     def column(self, j: int) -> Column:
         """The values of the group's metric `j`, (k,), typed."""
@@ -205,7 +217,7 @@ class DataBatch:
         for table in self.labeled.values():
             table.freeze()
             self.entities.labels.mark_seen(table.label, self.pin.sequence)
-        self.entities.mark_seen(self.exists[: self.rows], self.pin.sequence)
+        self.entities.mark_seen(np.flatnonzero(self.exists[: self.rows]), self.pin.sequence)
         for array in (self.cells, self.present, self.exists, self.times):
             array.setflags(write=False)
         self.frozen = True

@@ -236,16 +236,16 @@ class EntityTable:
 
     # Life.
 
-    def mark_seen(self, exists: NDArray[np.bool_], sequence: int) -> None:
-        """Note that tick `sequence` holds the rows where `exists`.
+    def mark_seen(self, rows: NDArray[np.intp] | NDArray[np.int32], sequence: int) -> None:
+        """Note that tick `sequence` holds `rows`, and so the parents and nodes their label sets need.
 
-        And so the parents and nodes their label sets need.
+        Ticks overlap: a later one may have noted the same before.
         """
-        rows = np.flatnonzero(exists)
         for _ in range(3):  # container -> pod -> namespace
-            self.last_seen[rows] = sequence
+            self.last_seen[rows] = np.maximum(self.last_seen[rows], sequence)
             nodes = self.node[rows]
-            self.last_seen[nodes[nodes != NULL]] = sequence
+            nodes = nodes[nodes != NULL]
+            self.last_seen[nodes] = np.maximum(self.last_seen[nodes], sequence)
             parents = self.parent[rows]
             rows = parents[parents != NULL]
 

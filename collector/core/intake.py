@@ -5,6 +5,7 @@ Names become rows here, once; cells are written column by column for many nodes 
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,16 @@ SHADOWED = -1
 _UPTIME = INDEX["uptime"]
 
 Rows = NDArray[np.int32]
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A sample whose names have become rows."""
+
+    sample: NodeSample
+    node: int
+    rows: dict[Kind, Rows]
+    """The row of every entity by kind, parallel to the sample's blocks; SHADOWED for a duplicate."""
 
 
 class Intake:
@@ -53,64 +64,67 @@ class Intake:
         samples, self._pending, self._pending_rows = self._pending, [], 0
         if not samples:
             return
-        placed = [self._resolve(sample) for sample in samples]
+        placed = [self._place(sample) for sample in samples]
         self.batch.ensure_rows()
         if self._scratch.size < self.batch.rows:
             self._scratch = np.empty(2 * self.batch.rows, np.int64)
         for kind in (Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER):
-            by_source: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
-            for i, sample in enumerate(samples):
-                block = _block(sample, kind)
+            self._shadow_duplicates(kind, placed)
+            by_source: defaultdict[tuple[int, ...], list[_Placed]] = defaultdict(list)
+            for one in placed:
+                block = _block(one.sample, kind)
                 if len(block):
-                    by_source[block.metrics].append(i)
-            for members in by_source.values():
-                self._write_kind(kind, [samples[i] for i in members], [placed[i] for i in members])
-        for sample, rows in zip(samples, placed, strict=True):
-            for custom in sample.custom:
-                m = self.batch.metrics.custom(custom.name)
-                if m is not None:
-                    self.batch.put(
-                        m,
-                        rows[custom.kind][custom.owner : custom.owner + 1],
-                        np.array([custom.value], FLOAT64),
-                    )
+                    by_source[block.metrics].append(one)
+            for alike in by_source.values():
+                self._write_kind(kind, alike)
+        for one in placed:
+            self._write_custom(one)
 
-    def _resolve(self, sample: NodeSample) -> dict[Kind, Rows]:
-        """The row of every entity of one sample, by kind, parallel to the sample's blocks."""
+    def _place(self, sample: NodeSample) -> _Placed:
         entities = self.batch.entities
         node = entities.node_row(sample.node)
         pods = entities.pod_rows(sample.pod_namespaces, sample.pod_names, sample.pod_uids, node)
         containers = entities.container_rows(pods, sample.container_counts, sample.container_names, node)
         system = [entities.child_row(Kind.SYS_CONTAINER, node, name, node) for name in sample.system_names]
-        return {
+        rows = {
             Kind.NODE: np.array([node], np.int32),
             Kind.SYS_CONTAINER: np.array(system, np.int32),
             Kind.POD: np.array(pods, np.int32),
             Kind.POD_CONTAINER: np.array(containers, np.int32),
         }
+        return _Placed(sample, node, rows)
 
-    def _write_kind(self, kind: Kind, samples: Sequence[NodeSample], placed: Sequence[dict[Kind, Rows]]) -> None:
-        """Write the entities of one kind of several samples of one source."""
-        blocks = [_block(sample, kind) for sample in samples]
-        lengths = [len(block) for block in blocks]
-        rows = np.concatenate([of_kind[kind] for of_kind in placed])
-        times = np.concatenate([block.times for block in blocks])
+    def _shadow_duplicates(self, kind: Kind, placed: Sequence[_Placed]) -> None:
+        """Put SHADOWED for every entity of `kind` that another entry of these samples replaces."""
+        rows = np.concatenate([one.rows[kind] for one in placed])
         order = np.arange(rows.size)
         self._scratch[rows] = order
-        if (self._scratch[rows] != order).any():
-            start = times[:, Clock.START] if kind is Kind.POD_CONTAINER else np.zeros(rows.size, np.int64)
-            rows = _shadow(rows, np.repeat(np.arange(len(samples)), lengths), start)
+        if (self._scratch[rows] == order).all():
+            return
+        start = np.zeros(rows.size, np.int64)
+        if kind is Kind.POD_CONTAINER:
+            start = np.concatenate([one.sample.container_block.times[:, Clock.START] for one in placed])
+        lengths = [one.rows[kind].size for one in placed]
+        kept = _shadow(rows, np.repeat(np.arange(len(placed)), lengths), start)
+        for one, part in zip(placed, np.split(kept, np.cumsum(lengths)[:-1]), strict=True):
+            one.rows[kind] = part
+
+    def _write_kind(self, kind: Kind, placed: Sequence[_Placed]) -> None:
+        """Write the entities of one kind of several samples of one source."""
+        blocks = [_block(one.sample, kind) for one in placed]
+        lengths = [len(block) for block in blocks]
+        rows = np.concatenate([one.rows[kind] for one in placed])
         live = np.flatnonzero(rows != SHADOWED)
         self._write(
             kind,
             blocks[0].metrics,
             rows[live],
-            np.repeat(np.array([of_kind[Kind.NODE][0] for of_kind in placed], np.int32), lengths)[live],
+            np.repeat(np.array([one.node for one in placed], np.int32), lengths)[live],
             np.concatenate([block.values for block in blocks])[live],
-            times[live],
-            np.repeat([sample.read_at for sample in samples], lengths)[live],
+            np.concatenate([block.times for block in blocks])[live],
+            np.repeat([one.sample.read_at for one in placed], lengths)[live],
         )
-        self._write_labeled(kind, samples, rows, np.cumsum([0, *lengths[:-1]]))
+        self._write_labeled(kind, placed, rows, np.cumsum([0, *lengths[:-1]]))
 
     def _write(
         self,
@@ -129,6 +143,8 @@ class Intake:
         batch.exists[rows] = True
         if kind is not Kind.NODE:
             batch.entities.place(rows, nodes)
+        # Now, not when the batch is frozen: an earlier batch that ends meanwhile must not sweep them.
+        batch.entities.mark_seen(rows, batch.pin.sequence)
         where = np.ix_(np.array(metrics, np.intp), rows)
         columns = values.T
         batch.cells[where] = columns
@@ -139,11 +155,11 @@ class Intake:
         batch.cells[_UPTIME, rows] = lived
         batch.present[_UPTIME, rows] = (start > 0) & (lived >= 0)
 
-    def _write_labeled(self, kind: Kind, samples: Sequence[NodeSample], rows: Rows, offsets: NDArray[np.int64]) -> None:
+    def _write_labeled(self, kind: Kind, placed: Sequence[_Placed], rows: Rows, offsets: NDArray[np.int64]) -> None:
         """Write the labelled values of one kind; the owner at position p of sample i is `rows[offsets[i] + p]`."""
         alike: defaultdict[tuple[LabeledGroup, str | None, int], list[tuple[int, LabeledBlock]]] = defaultdict(list)
-        for sample, offset in zip(samples, offsets.tolist(), strict=True):
-            for block in sample.labeled:
+        for one, offset in zip(placed, offsets.tolist(), strict=True):
+            for block in one.sample.labeled:
                 if block.kind is kind and len(block.owners):
                     label = block.labels if isinstance(block.labels, str) else None
                     alike[block.group, label, block.values.shape[1]].append((offset, block))
@@ -163,7 +179,15 @@ class Intake:
                     np.int32,
                 )
             keep = (values >= 0).any(axis=1) & (rows[owners] != SHADOWED)
+            table.mark_seen(ids, self.batch.pin.sequence)
             self.batch.labeled[group.name].append(rows[owners[keep]], ids[keep], values[keep].T)
+
+    def _write_custom(self, placed: _Placed) -> None:
+        for custom in placed.sample.custom:
+            row = placed.rows[custom.kind][custom.owner]
+            m = self.batch.metrics.custom(custom.name) if row != SHADOWED else None
+            if m is not None:
+                self.batch.put(m, np.array([row]), np.array([custom.value], FLOAT64))
 
 
 def _shadow(rows: Rows, arrival: NDArray[np.int64], start: NDArray[np.int64]) -> Rows:

@@ -5,6 +5,9 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
+NEVER = np.iinfo(np.int64).max
+"""In place of the last tick that saw a number which is free: no sweep looks at it again."""
+
 
 class Pin:
     """Held by whatever may still use the numbers of tick `sequence`; letting go of it is all it takes."""
@@ -79,17 +82,17 @@ class LabelTable:
         return label
 
     def mark_seen(self, labels: NDArray[np.int32], sequence: int) -> None:
-        """Note that tick `sequence` holds `labels`."""
-        self.last_seen[labels] = sequence
+        """Note that tick `sequence` holds `labels`; ticks overlap, so a later one may have noted it before."""
+        self.last_seen[labels] = np.maximum(self.last_seen[labels], sequence)
 
     def sweep(self, oldest: int) -> None:
         """Give back the numbers that no tick from `oldest` on holds."""
         for label in np.flatnonzero(self.last_seen[: len(self.pairs)] < oldest).tolist():
             pairs = self.pairs[label]
-            if pairs is None:
-                continue
+            assert pairs is not None  # a free number is seen NEVER
             del self._ids[pairs]
             if len(pairs) == 1 and pairs[0][0] == "resource_id":
                 self._resources.pop(pairs[0][1], None)
             self.pairs[label] = None
+            self.last_seen[label] = NEVER
             self._free.append(label)

@@ -4,7 +4,6 @@ Heapster's retention (behaviour reference, section 7): whole batches for 140 s, 
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -44,8 +43,8 @@ class MetricStore:
         self._clock = clock
         self._short_retention_ns = short_retention_ns
         self._long_retention_ns = long_retention_ns
-        self._short: deque[DataBatch] = deque()
-        self._long: deque[_LongEntry] = deque()
+        self._short: list[DataBatch] = []
+        self._long: list[_LongEntry] = []
         self._long_columns = tuple(INDEX[name] for name in LONG_METRICS)
 
     async def export(self, batch: DataBatch) -> None:
@@ -58,9 +57,10 @@ class MetricStore:
     def add(self, batch: DataBatch) -> None:
         """Keep a frozen batch, let go of those past their time, and free the rows that only they knew."""
         now = int(self._clock() * 1e9)
+        # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.
+        self._short = [kept for kept in self._short if kept.timestamp > now - self._short_retention_ns]
         self._short.append(batch)
-        while self._short and self._short[0].timestamp <= now - self._short_retention_ns and len(self._short) > 1:
-            self._short.popleft()
+        self._long = [kept for kept in self._long if kept.timestamp > now - self._long_retention_ns]
         self._long.append(
             _LongEntry(
                 batch.timestamp,
@@ -68,8 +68,6 @@ class MetricStore:
                 {m: (batch.cells[m, : batch.rows].copy(), batch.presence(m).copy()) for m in self._long_columns},
             )
         )
-        while self._long and self._long[0].timestamp <= now - self._long_retention_ns and len(self._long) > 1:
-            self._long.popleft()
         batch.entities.sweep()
 
     def latest(self) -> DataBatch | None:

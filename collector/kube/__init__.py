@@ -1,0 +1,1 @@
+"""Kubernetes state: nodes, pods and namespaces, listed and watched; see `listers` for what others use."""

@@ -1,7 +1,7 @@
 """What the collector keeps of nodes, pods and namespaces: small immutable values, compared by value.
 
-A cluster of 150,000 pods lives in memory at once, so equal parts (labels, container specs, names of nodes) are one shared
-object: treat every mapping here as read-only. `gc=False` is sound because none of these values can contain itself.
+A cluster of 150,000 pods lives in memory at once, so equal parts (labels, container specs, names of nodes) are one
+shared object: treat every mapping here as read-only. `gc=False` is sound because no value here can contain itself.
 """
 
 from collections.abc import Mapping
@@ -118,7 +118,7 @@ class Namespace(Struct, frozen=True, gc=False):
 
 
 _EXTERNAL: Final = frozenset({"ExternalIP", "LegacyHostIP"})
-"""Heapster 1.5.4 took `LegacyHostIP` like `ExternalIP`; only nodes before Kubernetes 1.7 have it, and some have nothing else."""
+"""Heapster 1.5.4 took `LegacyHostIP` like `ExternalIP`; only nodes before Kubernetes 1.7 have it, some nothing else."""
 
 
 def _parsed(text: str) -> str | None:

@@ -7,8 +7,8 @@ and one suffix of
     Ki Mi Gi Ti Pi Ei             powers of 1024
     e<int> E<int>                 decimal exponent; a bare E is 10^18
 
-Rounding is Go's `Value` and `MilliValue`: away from zero, so that any request, however small, counts as one. A result beyond
-int64 is cut at its bounds; Go cuts binary suffixes the same way and lets the others wrap, which nobody wants to see.
+Rounding is Go's `Value` and `MilliValue`: away from zero, so that any request, however small, counts as one. A result
+beyond int64 is cut at its bounds; Go cuts binary suffixes the same way and lets the others wrap.
 """
 
 import re
@@ -51,9 +51,7 @@ def milli(text: str) -> int:
 def _scaled(text: str, power: int) -> int:
     """`text` times 10^`power` as an integer."""
     if len(text) > LENGTH_LIMIT:
-        raise QuantityError(
-            f"quantity {text[:32]!r}... has {len(text)} characters; at most {LENGTH_LIMIT} are read"
-        )
+        raise QuantityError(f"quantity {text[:32]!r}... has {len(text)} characters; at most {LENGTH_LIMIT} are read")
     form = _FORM.fullmatch(text)
     if form is None:
         raise QuantityError(f"{text!r} is no Kubernetes quantity such as 100m, 0.5, 1e3 or 1Gi")
@@ -68,5 +66,5 @@ def _scaled(text: str, power: int) -> int:
     else:
         exponent += int(form["exponent"]) if form["exponent"] else _DECIMAL[suffix]
     exponent = max(-_EXPONENT_BOUND, min(_EXPONENT_BOUND, exponent))
-    size = digits * 10**exponent if exponent >= 0 else -(-digits // 10**-exponent)
+    size: int = digits * 10**exponent if exponent >= 0 else -(-digits // 10**-exponent)
     return max(INT64_MIN, -size) if form["sign"] == "-" else min(INT64_MAX, size)

@@ -1,7 +1,7 @@
 """The JSON of lists and watches: the few fields needed, every one of which may be missing or null.
 
-Unknown fields are skipped by msgspec without becoming Python objects. These structs live only while one page or one watch
-event is being read; what is kept is built from them in `build`.
+Unknown fields are skipped by msgspec without becoming Python objects. These structs live only while one page or one
+watch event is being read; what is kept is built from them in `build`.
 """
 
 from typing import Generic, TypeVar
@@ -15,7 +15,7 @@ Quantities = dict[str, str | int | float | None]
 """Resource name to quantity. The API server writes strings; a bare number is legal JSON for a quantity too."""
 
 
-class Labels(Struct, gc=False):
+class ObjectMeta(Struct, gc=False):
     """The part of an object's metadata that every kind shares."""
 
     name: str | None = None
@@ -31,13 +31,13 @@ class PodAnnotations(Struct, gc=False):
     config_hash: str | None = field(default=None, name="kubernetes.io/config.hash")
 
 
-class PodMeta(Labels, gc=False):
+class PodMeta(ObjectMeta, gc=False):
     """`metadata` of a pod."""
 
     annotations: PodAnnotations | None = None
 
 
-class NodeMeta(Labels, gc=False):
+class NodeMeta(ObjectMeta, gc=False):
     """`metadata` of a node."""
 
     annotations: dict[str, str | None] | None = None
@@ -153,13 +153,13 @@ class NodeObject(Struct, gc=False):
 class NamespaceObject(Struct, gc=False):
     """A namespace on the wire."""
 
-    metadata: Labels | None = None
+    metadata: ObjectMeta | None = None
 
 
 class AnyObject(Struct, gc=False):
     """Any object, read for its name only: used to say which one could not be read."""
 
-    metadata: Labels | None = None
+    metadata: ObjectMeta | None = None
 
 
 class ListMeta(Struct, gc=False):
@@ -170,11 +170,17 @@ class ListMeta(Struct, gc=False):
 
 
 class ObjectList(Struct, Generic[R], gc=False):
-    """One page of a list; `R` is the object's struct, or `msgspec.Raw` when one of them may be unreadable."""
+    """One page of a list; `R` is the object's struct."""
 
-    kind: str | None = None
     metadata: ListMeta | None = None
     items: list[R | None] | None = None
+
+
+class RawList(Struct, gc=False):
+    """The same page, its objects not read yet: one of them may be unreadable."""
+
+    metadata: ListMeta | None = None
+    items: list[msgspec.Raw] | None = None
 
 
 class WatchEvent(Struct, gc=False):

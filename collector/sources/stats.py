@@ -60,7 +60,7 @@ class Volume(Filesystem, frozen=True, gc=False, rename="camel"):
 
 
 class Accelerator(_Part, frozen=True, gc=False, rename="camel"):
-    """One GPU of a container; all three values are always given."""
+    """One GPU of a container; a value the kubelet leaves out is zero, as in Heapster."""
 
     make: str = ""
     model: str = ""
@@ -71,9 +71,9 @@ class Accelerator(_Part, frozen=True, gc=False, rename="camel"):
 
 
 class UserDefinedMetric(_Part, frozen=True, gc=False, rename="camel"):
-    """A metric of the application itself (kubelets before 1.12)."""
+    """A metric of the application itself (kubelets before 1.12). Its name becomes a column, which is for ever."""
 
-    name: str = ""
+    name: Annotated[str, Meta(max_length=1024)] = ""
     type: str = ""
     value: float = 0.0
 

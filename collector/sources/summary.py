@@ -6,9 +6,11 @@ else.
 
 The fast path is strict: msgspec decodes typed structs, skipping in C what nobody asked for, and `attrgetter` walks
 them in C into flat arrays, so that no line of Python runs per value. An answer that breaks a rule (a null, a negative
-number, one above 2^63) is decoded again with tolerance: what breaks the rule is left out, everything else is kept.
+number, one above 2^63, text that is no Unicode) is decoded again with tolerance: what breaks the rule is left out,
+everything else is kept.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -96,9 +98,9 @@ def decode_summary(body: bytes, read_at: int) -> NodeSample:
     faults: Sequence[str] = ()
     try:
         summary = _strict.decode(body)
-    except msgspec.ValidationError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         summary, faults = _tolerant.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
         raise DecodeError(f"the answer is no JSON document: {error}") from error
     return _sample(summary, read_at, faults)
 
@@ -178,5 +180,5 @@ def _accelerators(kind: Kind, containers: Sequence[Container]) -> Iterator[Label
 def _custom(kind: Kind, containers: Sequence[Container]) -> Iterator[CustomValue]:
     for i, container in enumerate(containers):
         for metric in container.user_defined_metrics or ():
-            if metric.name and metric.type in {"gauge", "cumulative", "delta"}:
+            if metric.name and metric.type in {"gauge", "cumulative", "delta"} and not math.isnan(metric.value):
                 yield CustomValue(kind, i, metric.name, metric.value)

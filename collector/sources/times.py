@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 LIMIT = 1 << 18
 """Times remembered; start times of 150,000 pods fit, and an enemy's do no harm."""
 
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,18}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+LONGEST = 64
+"""Characters of the longest text remembered; no time is longer."""
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d{1,18}))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,6 +34,8 @@ def epoch_ns(text: str) -> int:
 
 class _Remembered(dict[str | None, int]):
     def __missing__(self, text: str | None) -> int:
+        if text is not None and len(text) > LONGEST:
+            return 0
         if len(self) >= LIMIT:
             self.clear()
         ns = self[text] = epoch_ns(text) if text else 0

@@ -5,17 +5,22 @@ The slow path. It runs only for answers with a null, a negative number or anothe
 
 import json
 import math
+import sys
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
 from msgspec import inspect
 
+from collector.core.sample import ABSENT
 from collector.errors import DecodeError
 
 MAX_FAULTS = 16
 """Breaches described for one answer; more are only counted."""
 
 _MISFIT = object()
+
+_ABSENT = {inspect.IntType: ABSENT, inspect.FloatType: math.nan}
+"""What a field becomes whose number does not fit. Not its default: that of a missing number may be a true zero."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -24,8 +29,9 @@ class Tolerant(Generic[T]):
     """Decodes JSON into the struct type `document`, leaving out what does not fit.
 
     A field that does not fit is left out when it has a default; otherwise its whole object is, and so on upward. An
-    element of a list that does not fit is left out of the list. Null is the same as missing, as in Kubernetes' own
-    decoder.
+    element of a list that does not fit is left out of the list. A number that does not fit is ABSENT, or NaN where a
+    float is wanted. Null is the same as missing, as in Kubernetes' own decoder. Text that is no Unicode (a broken
+    UTF-8 sequence, half a surrogate pair) does not fit.
     """
 
     def __init__(self, document: type[T]) -> None:
@@ -37,8 +43,9 @@ class Tolerant(Generic[T]):
         Raises DecodeError when `body` is no JSON or not even its required fields fit.
         """
         try:
-            # The standard library's decoder: it alone takes numbers of any size, which msgspec refuses whole.
-            tree = json.loads(body, parse_constant=_no_constant)
+            # The standard library's decoder: it alone takes numbers of any size, which msgspec refuses whole. Bytes
+            # that are no UTF-8 become half surrogate pairs, so that only the text they stand in is refused.
+            tree = json.loads(body.decode("utf-8", "surrogateescape"), parse_int=_integer, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise DecodeError(f"the answer is no JSON document: {error}") from error
         faults: list[str] = []
@@ -48,6 +55,11 @@ class Tolerant(Generic[T]):
         if len(faults) > MAX_FAULTS:
             faults[MAX_FAULTS:] = [f"{len(faults) - MAX_FAULTS} more"]
         return document, faults
+
+
+def _integer(digits: str) -> int | float:
+    """An integer; infinity for one too long for any count, which `int` would refuse beyond 4,300 digits."""
+    return int(digits) if len(digits) < 400 else math.inf
 
 
 def _no_constant(text: str) -> NoReturn:
@@ -70,7 +82,7 @@ def _fit(value: Any, wanted: inspect.Type, path: str, faults: list[str]) -> Any:
             if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
                 return value
         case inspect.FloatType():
-            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**1023:
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
                 return float(value)
         case inspect.StrType():
             if isinstance(value, str) and (wanted.min_length or 0) <= len(value) <= (wanted.max_length or math.inf):
@@ -94,6 +106,8 @@ def _fit_object(value: Any, wanted: inspect.StructType, path: str, faults: list[
         fitted = _MISFIT if given is None else _fit(given, field.type, f"{path}.{field.encode_name}", faults)
         if fitted is not _MISFIT:
             fields[field.name] = fitted
+        elif given is not None and type(field.type) in _ABSENT:
+            fields[field.name] = _ABSENT[type(field.type)]
         elif field.required:
             if given is None:
                 faults.append(f"{path}.{field.encode_name} is missing")
@@ -102,5 +116,14 @@ def _fit_object(value: Any, wanted: inspect.StructType, path: str, faults: list[
 
 
 def _shown(value: Any) -> str:
-    text = "null" if value is None else repr(value)
+    match value:
+        case None:
+            return "null"
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+        case str():
+            value = value[:40]  # before repr, which would copy megabytes
+    text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,31 @@
+# Two stages: wheels are installed in the first, only the result is in the second. No compiler in either: every dependency
+# is a wheel for amd64 and arm64, and --only-binary makes a missing one an error instead of a build.
+# No HEALTHCHECK: Kubernetes' probes do that (manifests/base/deployment.yaml).
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/heapster
+COPY requirements.lock ./
+RUN /opt/heapster/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY collector collector
+COPY sinks sinks
+# setuptools builds our own package; it stays out of the environment that is copied.
+RUN python -m pip install --no-cache-dir --no-deps --target /opt/heapster/app . \
+    && find /opt/heapster -name __pycache__ -prune -exec rm -rf {} + \
+    && /opt/heapster/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="pyheapster" \
+      org.opencontainers.image.description="Cluster metrics for Kubernetes: Heapster, rebuilt on asyncio and NumPy columns" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/heapster /opt/heapster
+ENV PATH=/opt/heapster/bin:$PATH \
+    PYTHONPATH=/opt/heapster/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+# The entry point under the name that old manifests call.
+RUN printf '#!/bin/sh\nexec /opt/heapster/bin/python -m collector "$@"\n' > /heapster && chmod 755 /heapster
+USER 65532:65532
+EXPOSE 8082
+ENTRYPOINT ["/heapster"]

@@ -1,0 +1,143 @@
+"""From a request to an answer: finding the route, and the refusals of behaviour reference 8.1. No network here."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from collector.api import jsontext
+from collector.api.route import ANY, Answer, BadRequestError, Context, Request, Route, Style, text_answer
+from collector.api.target import clean_path, location, moved_text, parse_query, split_target
+
+log = logging.getLogger(__name__)
+
+UNMATCHED = "none"
+"""In the HTTP metrics, the handler of requests that no route answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer, and what answering it has to know."""
+
+    answer: Answer
+    handler: str
+    api: bool
+    """Whether it belongs to Heapster's API, which had its own way of compressing."""
+
+
+@dataclass(slots=True)
+class _Branch:
+    """The routes whose paths begin alike."""
+
+    literals: "dict[str, _Branch]" = field(default_factory=dict)
+    parameter: "_Branch | None" = None
+    routes: dict[str, Route] = field(default_factory=dict)
+    """Method -> route of a path that ends here."""
+    rest: dict[str, Route] = field(default_factory=dict)
+    """Method -> route of a path whose last parameter takes all that remains."""
+
+
+class Dispatcher:
+    """Answers requests from a route table."""
+
+    def __init__(self, context: Context, routes: Iterable[Route], api_roots: Sequence[str]) -> None:
+        self._context = context
+        self._api_roots = tuple(api_roots)
+        self._tree = _Branch()
+        self._plain: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            if route.style is Style.PLAIN:
+                self._plain.setdefault(route.path, {})[route.method] = route
+            else:
+                _plant(self._tree, route)
+
+    def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
+        """The answer to one request; `target` is as it stood in the request line. Never raises."""
+        path, query = split_target(target)
+        if path is None:
+            return Outcome(text_answer("400 Bad Request", 400, Connection="close"), UNMATCHED, api=False)
+        clean = clean_path(path)
+        if clean != path:
+            return Outcome(_moved(location(clean, query)), UNMATCHED, api=False)
+        api = any(path == root or path.startswith(f"{root}/") for root in self._api_roots)
+        routes, values = self._find(path, api=api)
+        if not routes:
+            return Outcome(_not_found(api=api), UNMATCHED, api)
+        route = routes.get(method) or routes.get(ANY)
+        if route is None:
+            allowed = ", ".join(sorted(routes))
+            refusal = text_answer("405: Method Not Allowed", 405, Allow=allowed)
+            return Outcome(refusal, next(iter(routes.values())).name, api)
+        if route.style is not Style.PLAIN and not json_accepted(headers.get("Accept", "")):
+            return Outcome(text_answer("406: Not Acceptable", 406), route.name, api)
+        request = Request(method, path, dict(zip(_names(route), values, strict=True)), parse_query(query), headers)
+        return Outcome(self._handled(route, request), route.name, api)
+
+    def _find(self, path: str, *, api: bool) -> tuple[Mapping[str, Route], tuple[str, ...]]:
+        """Method -> route, and the values of the path parameters."""
+        if not api:
+            return self._plain.get(path, {}), ()
+        return _climb(self._tree, path.strip("/").split("/"), ())
+
+    def _handled(self, route: Route, request: Request) -> Answer:
+        try:
+            reply = route.handler(self._context, request)
+        except BadRequestError as error:
+            return text_answer(str(error), 400)
+        except Exception:
+            log.exception("answering %s %s failed", request.method, request.path)
+            return text_answer("500: Internal Server Error", 500)
+        if isinstance(reply, Answer):
+            return reply
+        return Answer(jsontext.lay_out(reply, route.style).encode())
+
+
+def json_accepted(accept: str) -> bool:
+    """Whether an `Accept` header admits JSON; qualities are ignored, as they were."""
+    types = {part.partition(";")[0].strip() for part in accept.split(",")}
+    return not accept or bool(types & {"application/json", "*/*"})
+
+
+def _plant(tree: _Branch, route: Route) -> None:
+    branch = tree
+    for segment in route.path.strip("/").split("/"):
+        if segment.endswith(":*}"):
+            branch.rest[route.method] = route
+            return
+        if segment.startswith("{"):
+            branch.parameter = branch = branch.parameter or _Branch()
+        else:
+            branch = branch.literals.setdefault(segment, _Branch())
+    branch.routes[route.method] = route
+
+
+def _climb(
+    branch: _Branch, segments: Sequence[str], values: tuple[str, ...]
+) -> tuple[Mapping[str, Route], tuple[str, ...]]:
+    """The routes that match the remaining `segments`: a literal goes before a parameter."""
+    if not segments:
+        return branch.routes, values
+    first, remaining = segments[0], segments[1:]
+    if first in branch.literals:
+        found = _climb(branch.literals[first], remaining, values)
+        if found[0]:
+            return found
+    if branch.parameter is not None:
+        found = _climb(branch.parameter, remaining, (*values, first))
+        if found[0]:
+            return found
+    return branch.rest, (*values, "/".join(segments))
+
+
+def _names(route: Route) -> list[str]:
+    """The names of a route's path parameters."""
+    return [part[1:-1].removesuffix(":*") for part in route.path.split("/") if part.startswith("{")]
+
+
+def _not_found(*, api: bool) -> Answer:
+    if api:
+        return text_answer("404: Page Not Found", 404)
+    return text_answer("404 page not found\n", 404, **{"X-Content-Type-Options": "nosniff"})
+
+
+def _moved(reference: str) -> Answer:
+    return Answer(moved_text(reference).encode(), "text/html; charset=utf-8", 301, {"Location": reference})

@@ -1,0 +1,57 @@
+"""`/healthz`: whether what the other routes answer is fresh, with a node in it (behaviour reference, 8.8)."""
+
+from collections.abc import Callable, Mapping
+
+from collector.api.route import ANY, Answer, Context, Request, Route, Style, text_answer
+from collector.core.metrics import Kind
+
+MAX_AGE_NS = 180 * 1_000_000_000
+"""The latest batch may be this old. With a resolution near or above it the check fails now and then, as it did."""
+
+
+def batch_fault(context: Context) -> str | None:
+    """What is wrong with the latest batch, None when nothing is."""
+    batch = context.store.latest()
+    if batch is None:
+        return "no batch has been collected yet"
+    age = (context.now() - batch.timestamp) / 1e9
+    if age > MAX_AGE_NS / 1e9:
+        return f"the latest batch is {age:.0f} s old, at most {MAX_AGE_NS // 10**9} s are allowed; see the log for why"
+    if not batch.count(Kind.NODE):
+        return "the latest batch holds no node; see heapster_scrape_failures_total in /metrics for why"
+    return None
+
+
+CHECKS: Mapping[str, Callable[[Context], str | None]] = {"healthz": batch_fault}
+"""Name -> what finds the fault. `/healthz` asks all of them, `/healthz/<name>` one and tells the reason."""
+
+
+def healthz(context: Context, request: Request) -> Answer:
+    """`ok`, or 500; which check failed is told, why is not. `?verbose` tells of each check."""
+    faults = {name: check(context) for name, check in CHECKS.items()}
+    report = "".join(
+        f"[-]{name} failed: reason withheld\n" if fault else f"[+]{name} ok\n" for name, fault in faults.items()
+    )
+    if any(faults.values()):
+        return _failure(f"{report}healthz check failed\n")
+    return text_answer(f"{report}healthz check passed\n" if "verbose" in request.query else "ok")
+
+
+def single_check(name: str) -> Callable[[Context, Request], Answer]:
+    """The handler of one check, which gives the reason."""
+
+    def handler(context: Context, _request: Request) -> Answer:
+        fault = CHECKS[name](context)
+        return _failure(f"internal server error: {fault}\n") if fault else text_answer("ok")
+
+    return handler
+
+
+def _failure(text: str) -> Answer:
+    return Answer(text.encode(), "text/plain; charset=utf-8", 500, {"X-Content-Type-Options": "nosniff"})
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(ANY, "/healthz", healthz, Style.PLAIN, "healthz"),
+    *(Route(ANY, f"/healthz/{name}", single_check(name), Style.PLAIN, "healthz") for name in CHECKS),
+)

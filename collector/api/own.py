@@ -1,0 +1,68 @@
+"""`/metrics`: the collector's own metrics, from prometheus-client's registry.
+
+The registry is written some thousand samples at a time: with a few series for each of 5,000 nodes, one call to
+prometheus-client's own writer would hold up the event loop.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
+
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from collector.api.route import ANY, Answer, Context, Request, Route, Style
+
+SAMPLES_AT_ONCE = 1000
+_CREATED = "_created"
+"""Samples that say when a series began: they double the text and nothing here reads them."""
+
+
+def own_metrics(context: Context, request: Request) -> Answer:
+    """The collector's own metrics, in the format the client prefers."""
+    encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Answer(registry_text(context.metrics.registry, encoder), content_type)
+
+
+def openmetrics_wanted(request: Request) -> bool:
+    """Whether the client prefers OpenMetrics to the older text format."""
+    _, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return content_type.startswith("application/openmetrics-text")
+
+
+async def registry_text(registry: CollectorRegistry, encoder: Callable[[Collector], bytes]) -> AsyncIterator[bytes]:
+    """All that `encoder` would write of `registry`, in pieces."""
+    ending = encoder(_One(None))  # what stands behind the last family
+    for metric in registry.collect():
+        for piece in _pieces(metric):
+            text = encoder(_One(piece)).removesuffix(ending)
+            if piece is not metric:
+                text = b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"# "))
+            yield text
+            await asyncio.sleep(0)
+    yield ending
+
+
+def _pieces(metric: Metric) -> Iterator[Metric]:
+    """`metric` with its first samples, then, family by family like it, the others."""
+    samples = iter([sample for sample in metric.samples if not sample.name.endswith(_CREATED)])
+    metric.samples = list(islice(samples, SAMPLES_AT_ONCE))
+    yield metric
+    while more := list(islice(samples, SAMPLES_AT_ONCE)):
+        piece = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+        piece.samples = more
+        yield piece
+
+
+class _One(Collector):
+    """A registry of one family."""
+
+    def __init__(self, metric: Metric | None) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(()) if self._metric is None else iter((self._metric,))
+
+
+ROUTES: tuple[Route, ...] = (Route(ANY, "/metrics", own_metrics, Style.PLAIN, "prometheus"),)

@@ -1,0 +1,98 @@
+"""What the route table and the handlers are made of: Route, Request, Answer, Context.
+
+A handler is a plain function of (context, request). It returns a document, which is laid out as JSON in the route's
+style, or an Answer when it writes its own bytes. Nothing here knows how bytes travel: that is `server`.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+from collector.api.exposition import ClusterText
+from collector.core.store import MetricStore
+from collector.errors import HeapsterError
+from collector.selfmetrics import SelfMetrics
+
+Document: TypeAlias = "bool | float | str | Sequence[Document] | Mapping[str, Document] | None"
+
+ANY = "*"
+"""As a route's method: every one."""
+
+
+class Style(Enum):
+    """How a route behaves around its answer (behaviour reference, 8.1)."""
+
+    PRETTY = "JSON, one value a line"
+    COMPACT = "JSON on one line, and a newline"
+    PLAIN = "whatever the handler writes; the path must match to the slash, `Accept` is the handler's own business"
+
+
+class BadRequestError(HeapsterError):
+    """The request cannot be answered; the message becomes the body of a 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read the way Heapster read it."""
+
+    method: str
+    path: str
+    """Percent-decoded, clean: no empty, `.` or `..` segment."""
+    params: Mapping[str, str]
+    """The path parameters of the route that matched."""
+    query: Mapping[str, Sequence[str]]
+    headers: Mapping[str, str]
+    """Header names in any case find their value."""
+
+    def argument(self, name: str) -> str:
+        """The first value of query parameter `name`, empty when there is none."""
+        values = self.query.get(name)
+        return values[0] if values else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: bytes, or an iterator of bytes for what would be long in the making."""
+
+    body: bytes | AsyncIterator[bytes]
+    content_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def text_answer(text: str, status: int = 200, **headers: str) -> Answer:
+    """A bare message."""
+    return Answer(text.encode("utf-8", "replace"), "text/plain; charset=utf-8", status, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that handlers may read."""
+
+    store: MetricStore
+    metrics: SelfMetrics
+    clock: Callable[[], float] = time.time
+    """Unix time in seconds."""
+    cluster_text: ClusterText = field(default_factory=ClusterText)
+
+    def now(self) -> int:
+        """The present, ns since the epoch."""
+        return int(self.clock() * 1e9)
+
+
+Handler: TypeAlias = Callable[[Context, Request], "Document | Answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the route table."""
+
+    method: str
+    path: str
+    """Segments are literal, or `{name}`: one segment, or `{name:*}`: all that remain."""
+    handler: Handler
+    style: Style
+    name: str
+    """The `handler` label of the HTTP metrics."""

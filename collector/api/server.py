@@ -1,0 +1,195 @@
+"""The HTTP server: aiohttp around the dispatcher. Listening, compression, streaming, and the HTTP metrics."""
+
+import asyncio
+import errno
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from http import HTTPStatus
+
+from aiohttp import web
+
+from collector.api import API_ROOTS, ROUTES
+from collector.api.dispatch import Dispatcher, Outcome
+from collector.api.encoding import Compressor, heapster_encoding, standard_encoding
+from collector.api.route import Context, Route
+from collector.errors import StartError
+
+log = logging.getLogger(__name__)
+
+MAX_HEAD_BYTES = 1 << 20
+"""Length of a request line and of a header: as in Go, since a pod-list names its pods in the path."""
+
+WHOLE_BYTES = 1 << 16
+"""An answer that stays below is sent whole, with its length; a longer one is streamed."""
+
+ANSWER_DEADLINE_S = 120.0
+"""A client that takes longer to read its answer is cut off: as long as it reads, a batch cannot be let go."""
+
+STOP_DEADLINE_S = 5.0
+"""What answers under way have left when the server stops."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
+
+
+class ApiServer:
+    """Serves a route table on one address. `start` listens, `stop` ends it; the constructor does neither."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        host: str = "",
+        port: int = 8082,
+        flag: str = "--heapster-port",
+        routes: Iterable[Route] = ROUTES,
+        api_roots: Sequence[str] = API_ROOTS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._context = context
+        self._host = host
+        self._port = port
+        self._flag = flag
+        self._tls = tls
+        self._dispatcher = Dispatcher(context, routes, api_roots)
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; when 0 was asked for, the one it was given."""
+        for address in self._runner.addresses if self._runner else ():
+            return int(address[1])
+        return self._port
+
+    async def start(self) -> None:
+        """Listen; StartError when the address cannot be had."""
+        server = web.Server(
+            self._serve,
+            access_log=None,
+            max_line_size=MAX_HEAD_BYTES,
+            max_field_size=MAX_HEAD_BYTES,
+        )
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=STOP_DEADLINE_S)
+        await runner.setup()
+        site = web.TCPSite(runner, self._host or None, self._port, ssl_context=self._tls)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise StartError(self._refusal(error)) from error
+        self._runner = runner
+        log.info("listening on %s port %d", self._host or "all addresses", self.port)
+
+    async def stop(self) -> None:
+        """Stop listening, and wait a little for the answers under way."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    def _refusal(self, error: OSError) -> str:
+        where = f"{self._host or 'all addresses'} port {self._port}"
+        if error.errno == errno.EADDRINUSE:
+            return f"cannot listen on {where}: the port is in use; choose another with {self._flag}"
+        if error.errno == errno.EACCES:
+            return f"cannot listen on {where}: not permitted; choose a port above 1023 with {self._flag}"
+        reason = error.strerror or str(error)
+        return f"cannot listen on {where}: {reason}; the address is --listen-ip, the port {self._flag}"
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
+        outcome = self._dispatcher.answer(request.method, _target(request), request.headers)
+        response, sent = await _send(request, outcome)
+        self._context.metrics.http_request(
+            outcome.handler,
+            request.method if request.method in METHODS else "other",
+            response.status,
+            time.perf_counter() - began,
+            len(request.raw_path) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers),
+            sent,
+        )
+        return response
+
+
+async def _send(request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:
+    """Send an answer, or make it ready to be sent; how many bytes its body takes."""
+    answer = outcome.answer
+    headers = {"Content-Type": answer.content_type, "Server": "heapster", **answer.headers}
+    accepted = request.headers.get("Accept-Encoding", "")
+    encoding = None
+    if answer.status != HTTPStatus.MOVED_PERMANENTLY:
+        encoding = heapster_encoding(accepted) if outcome.api else standard_encoding(accepted)
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    compressor = Compressor(encoding)
+    if isinstance(answer.body, bytes):
+        return _whole(answer.status, compressor, answer.body, headers)
+    async with aclosing(answer.body) as chunks:  # type: ignore[type-var]  # every one of ours is a generator
+        start, ended = await _beginning(chunks)
+        if ended:
+            return _whole(answer.status, compressor, start, headers)
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        return response, await _stream(request, response, compressor, start, chunks)
+
+
+def _whole(status: int, compressor: Compressor, body: bytes, headers: dict[str, str]) -> tuple[web.Response, int]:
+    sent = compressor.compress(body) + compressor.flush()
+    return web.Response(status=status, body=sent, headers=headers), len(sent)
+
+
+async def _beginning(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """The first bytes, and whether they are all."""
+    taken: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        taken.append(chunk)
+        size += len(chunk)
+        if size >= WHOLE_BYTES:
+            return b"".join(taken), False
+    return b"".join(taken), True
+
+
+async def _stream(
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    compressor: Compressor,
+    start: bytes,
+    chunks: AsyncIterator[bytes],
+) -> int:
+    sent = 0
+
+    async def put(piece: bytes) -> None:
+        nonlocal sent
+        if piece:
+            await response.write(piece)
+            sent += len(piece)
+
+    try:
+        async with asyncio.timeout(ANSWER_DEADLINE_S):
+            await response.prepare(request)
+            if request.method != "HEAD":
+                await put(compressor.compress(start))
+                async for chunk in chunks:
+                    await put(compressor.compress(chunk))
+                await put(compressor.flush())
+            await response.write_eof()
+    except TimeoutError:
+        log.warning(
+            "%s %s cut off: the client took over %.0f s to read", request.method, request.path, ANSWER_DEADLINE_S
+        )
+        _cut(request)
+    except ConnectionError:
+        log.debug("%s %s: the client went away", request.method, request.path)
+    return sent
+
+
+def _cut(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _target(request: web.BaseRequest) -> str:
+    """The request target from its path on; a client may have sent the whole URL."""
+    target = request.raw_path
+    return target if target.startswith("/") else request.rel_url.raw_path_qs or "/"

@@ -1,0 +1,234 @@
+"""The composition root: every part by name, the order they start in, and the reverse, in which they stop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+
+from collector import __version__
+from collector.api.route import Context
+from collector.api.server import ApiServer
+from collector.core.contracts import Sink
+from collector.core.entities import EntityTable
+from collector.core.metrics import Kind, MetricTable
+from collector.core.store import MetricStore
+from collector.durations import format_duration
+from collector.errors import UsageError
+from collector.kube.config import connect
+from collector.kube.connection import ApiConnection
+from collector.kube.listers import KubeState
+from collector.loopmonitor import LoopMonitor
+from collector.manager import Manager, Tick
+from collector.options import SECOND, Options
+from collector.processors import build_pipeline, run_pipeline
+from collector.processors.labels import BUILT_IN, LabelCopier
+from collector.selfmetrics import SelfMetrics
+from collector.sources.kubelet import KubeletClient, KubeletOptions
+from collector.sources.scrape import ScrapeManager
+from collector.sources.settings import SourceSettings
+from collector.sources.tokens import ClusterToken
+from sinks.base import build
+from sinks.manager import Outcome, SinkManager
+
+log = logging.getLogger(__name__)
+ticks_log = logging.getLogger("collector.ticks")
+
+
+class Collector:
+    """One running collector: `start`, then `run`, then `stop`.
+
+    The constructor reads the options and opens nothing. Raises UsageError for a malformed source or sink URI.
+    """
+
+    def __init__(self, options: Options, *, ticked: Callable[[Tick], None] = lambda _tick: None) -> None:
+        self._options = options
+        self._on_tick = ticked
+        self._closing = contextlib.AsyncExitStack()
+        self.settings = SourceSettings.parse(options.source[0])
+        self.metrics = SelfMetrics(__version__)
+        self._copier = _label_copier(options)
+        sinks = _build_sinks(options)
+        self.store = next((sink for sink in sinks if isinstance(sink, MetricStore)), None) or MetricStore()
+        self.sinks = SinkManager(
+            sinks if self.store in sinks else [*sinks, self.store],
+            offer_timeout=options.sink_export_data_timeout / SECOND,
+            observer=self._exported,
+        )
+        self.api = ApiServer(Context(self.store, self.metrics), host=options.listen_ip, port=options.heapster_port)
+        self._source: ScrapeManager | None = None
+        self._manager: Manager | None = None
+
+    @property
+    def port(self) -> int:
+        """The port the API listens on."""
+        return self.api.port
+
+    async def start(self) -> None:
+        """Bring every part up. Raises StartError; what was started until then is stopped again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def _start(self) -> None:
+        options, settings = self._options, self.settings
+        # First of all the port: a second collector on one machine fails here, before it asks anybody anything.
+        await self.api.start()
+        self._closing.push_async_callback(self.api.stop)
+        connection = await connect(
+            in_cluster=settings.in_cluster,
+            kubeconfig=settings.kubeconfig or None,
+            server=settings.server or None,
+            insecure=settings.insecure,
+        )
+        self._closing.push_async_callback(connection.close)
+        state = KubeState(connection)
+        await state.start()
+        self._closing.push_async_callback(state.stop)
+        await state.wait_synced(options.kube_start_timeout / SECOND)
+        client = KubeletClient(self._kubelet_options(connection))
+        await client.start()
+        self._closing.push_async_callback(client.close)
+        self.sinks.start()
+        self._closing.push_async_callback(self.sinks.stop, options.stop_timeout / SECOND)
+        monitor = LoopMonitor(self.metrics.loop_blocked)
+        monitor.start()
+        self._closing.push_async_callback(monitor.stop)
+
+        pipeline = build_pipeline(state.pods, state.namespaces, state.nodes, self._copier, settings.host_id_annotation)
+        self._source = ScrapeManager(
+            client.fetch,
+            state.nodes,
+            EntityTable(),
+            MetricTable(),
+            port=settings.kubelet_port,
+            timeout_s=options.scrape_timeout / SECOND,
+            concurrency=options.scrape_concurrency,
+            scraped=self.metrics.scraped,
+        )
+        self._manager = Manager(
+            self._source,
+            lambda batch: run_pipeline(pipeline, batch, self.metrics.processed),
+            self.sinks.export,
+            resolution_ns=options.metric_resolution,
+            offset_ns=options.scrape_offset,
+            ticked=self._ticked,
+            lost=self.metrics.tick_lost,
+        )
+        log.info(
+            "collecting from %d nodes every %s", len(state.nodes.items), format_duration(options.metric_resolution)
+        )
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        assert self._manager is not None, "start comes first"
+        await self._manager.run()
+
+    async def stop(self) -> None:
+        """Take every part down, in the reverse of the order it was brought up. What sinks hold is delivered first."""
+        await self._closing.aclose()
+
+    def _kubelet_options(self, connection: ApiConnection) -> KubeletOptions:
+        options, settings = self._options, self.settings
+        insecure = options.kubelet_insecure_tls or (settings.in_cluster and settings.insecure)
+        if settings.kubelet_https and insecure:
+            log.warning("the kubelets' certificates are NOT verified (--kubelet-insecure-tls or insecure=true)")
+        own_ca = (connection.ca_file,) if connection.ca_file else ()
+        return KubeletOptions(
+            https=settings.kubelet_https,
+            verify="insecure" if insecure else "verify",
+            ca_files=(*own_ca, *options.kubelet_ca_file),
+            max_body_bytes=options.max_answer_bytes,
+            time_limit_s=options.node_timeout / SECOND,
+            token=ClusterToken(connection),
+        )
+
+    def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
+        self.metrics.exported(sink, seconds, outcome.value)
+
+    def _ticked(self, tick: Tick) -> None:
+        assert self._source is not None
+        report = self._source.report
+        entities = {kind.label: tick.batch.count(kind) for kind in Kind}
+        self.metrics.ticked(
+            seconds=tick.seconds,
+            cpu_seconds=tick.cpu_seconds,
+            batch_timestamp=tick.batch.timestamp / 1e9,
+            nodes_ok=report.answered,
+            nodes_failed=sum(report.failed.values()),
+            entities=entities,
+            late_answers=report.late,
+        )
+        for sink in self.sinks.statistics():
+            self.metrics.queued(sink.name, sink.waiting + sink.exporting, 0)
+        ticks_log.info(
+            "batch of %s: %d nodes answered, %d failed, %d pods, %.2f s, %.0f ms CPU",
+            time.strftime("%H:%M:%S", time.gmtime(tick.batch.timestamp // SECOND)),
+            report.answered,
+            sum(report.failed.values()),
+            entities[Kind.POD.label],
+            tick.seconds,
+            1000 * tick.cpu_seconds,
+        )
+        self._on_tick(tick)
+
+
+async def serve(options: Options) -> None:
+    """The collector as a service: until SIGTERM or SIGINT, then stopped in order. Raises StartError."""
+    collector = Collector(options)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    starting = asyncio.create_task(collector.start(), name="start")
+    waiting = asyncio.create_task(stopped.wait(), name="signal")
+    await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return
+    try:
+        starting.result()
+        running = asyncio.create_task(collector.run(), name="manager")
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        log.info("stopping: batches under way are delivered within %s", format_duration(options.stop_timeout))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    finally:
+        waiting.cancel()
+        await collector.stop()
+
+
+def _build_sinks(options: Options) -> list[Sink]:
+    """The sinks asked for. One that cannot be built is left out; when none can, that is a UsageError (K26)."""
+    sinks: list[Sink] = []
+    faults: list[str] = []
+    for text in options.sink:
+        try:
+            sinks.append(build(text))
+        except UsageError as error:
+            faults += error.faults
+    if faults and not sinks:
+        raise UsageError(*faults)
+    for fault in faults:
+        log.error("a sink is left out: %s", fault)
+    return sinks
+
+
+def _label_copier(options: Options) -> LabelCopier:
+    """The copier of the three label flags. Raises UsageError for a stored label that would replace a built-in one."""
+    stored = []
+    for text in options.store_label:
+        new, _, old = text.partition("=")
+        stored.append((old or new, new))
+    taken = sorted({new for _, new in stored} & BUILT_IN)
+    if taken:
+        raise UsageError(
+            f"--store-label would replace the built-in label {', '.join(taken)}: store it under another name"
+        )
+    return LabelCopier(tuple(stored), frozenset(options.ignore_label), options.label_separator)

@@ -1,0 +1,229 @@
+"""Every flag of `heapster`: name, type, default, bounds and help, as one table; parsing and validation follow from it.
+
+The flags and their spelling are Heapster's (behaviour reference, sections 1.1 to 1.4): `_` and `-` are one, a list
+may be given by commas or by repeating the flag, durations are Go's.
+"""
+
+import argparse
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NoReturn
+
+from collector.durations import format_duration, parse_duration_ns
+from collector.errors import UsageError
+from collector.uris import BOOLEANS
+
+SECOND = 1_000_000_000
+MINIMUM_RESOLUTION = 5 * SECOND
+
+
+def _flag(default: Any, text: str, *, kind: str, minimum: int | None = None, group: str = "main") -> Any:
+    """A flag. `kind` is one of text, uris, list, int, bool, duration; `minimum` is inclusive."""
+    return field(default=default, metadata={"help": text, "kind": kind, "minimum": minimum, "group": group})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line, parsed and validated; from then on only read. Durations are in nanoseconds."""
+
+    source: tuple[str, ...] = _flag(
+        (), "where metrics come from; exactly one, such as kubernetes.summary_api:?kubeletHttps=true", kind="uris"
+    )
+    sink: tuple[str, ...] = _flag((), "where metrics go; may be repeated, see docs/sinks.md", kind="uris")
+    metric_resolution: int = _flag(
+        60 * SECOND,
+        "length of one window: how often metrics are collected",
+        kind="duration",
+        minimum=MINIMUM_RESOLUTION,
+    )
+    scrape_offset: int = _flag(
+        5 * SECOND, "how long after the end of a window the nodes are asked", kind="duration", minimum=0
+    )
+    scrape_timeout: int = _flag(
+        20 * SECOND,
+        "how long all nodes together may take to answer; later answers are dropped",
+        kind="duration",
+        minimum=1,
+    )
+    node_timeout: int = _flag(10 * SECOND, "how long one node may take to answer", kind="duration", minimum=1)
+    scrape_concurrency: int = _flag(256, "how many nodes are asked at the same time", kind="int", minimum=1)
+    max_answer_bytes: int = _flag(
+        64 << 20, "largest answer of one node; a larger one is refused", kind="int", minimum=1024
+    )
+    sink_export_data_timeout: int = _flag(
+        20 * SECOND, "how long a batch may wait for a busy sink before it is dropped for it", kind="duration", minimum=0
+    )
+    heapster_port: int = _flag(8082, "port of the REST API, /metrics and /healthz", kind="int", minimum=0)
+    listen_ip: str = _flag("", "address to listen on; empty for all", kind="text")
+    kubelet_ca_file: tuple[str, ...] = _flag(
+        (), "CA bundle that signs the kubelets' serving certificates, beside the API server's CA", kind="list"
+    )
+    kubelet_insecure_tls: bool = _flag(
+        False, "do not verify the kubelets' certificates (never do this outside a test)", kind="bool"
+    )
+    kube_start_timeout: int = _flag(
+        60 * SECOND, "how long the first list of nodes, pods and namespaces may take", kind="duration", minimum=1
+    )
+    label_separator: str = _flag(",", "joins the key:value pairs of the labels label", kind="text")
+    ignore_label: tuple[str, ...] = _flag((), "Kubernetes labels left out of the joined labels label", kind="list")
+    store_label: tuple[str, ...] = _flag(
+        (), "Kubernetes labels that become labels of their own, as new=old or under their own name", kind="list"
+    )
+    stop_timeout: int = _flag(
+        20 * SECOND,
+        "how long sinks may take to deliver what they hold when the collector stops",
+        kind="duration",
+        minimum=0,
+    )
+    version: bool = _flag(False, "print the version and exit", kind="bool")
+    v: int = _flag(0, "log level: 0 for states, 1 for each tick, 2 for each sink's hand-off", kind="int", minimum=0)
+    max_procs: int = _flag(0, "accepted for old manifests, does nothing", kind="int", group="old")
+    logtostderr: bool = _flag(True, "accepted for old manifests, does nothing", kind="bool", group="old")
+    alsologtostderr: bool = _flag(False, "accepted for old manifests, does nothing", kind="bool", group="old")
+    stderrthreshold: int = _flag(2, "accepted for old manifests, does nothing", kind="int", group="old")
+    vmodule: str = _flag("", "accepted for old manifests, does nothing", kind="text", group="old")
+    log_dir: str = _flag("", "accepted for old manifests, does nothing", kind="text", group="old")
+    log_backtrace_at: str = _flag("", "accepted for old manifests, does nothing", kind="text", group="old")
+    log_flush_frequency: int = _flag(
+        5 * SECOND, "accepted for old manifests, does nothing", kind="duration", group="old"
+    )
+
+    def faults(self) -> list[str]:
+        """What is wrong with these values, one sentence each, naming flag, value and bound."""
+        found = []
+        for option in fields(self):
+            minimum, value = option.metadata["minimum"], getattr(self, option.name)
+            if minimum is not None and value < minimum:
+                shown, bound = (
+                    (format_duration(value), format_duration(minimum))
+                    if option.metadata["kind"] == "duration"
+                    else (value, minimum)
+                )
+                found.append(f"--{flag_name(option.name)} is {shown}, below the least allowed, {bound}: raise it")
+        if self.heapster_port > 65_535:
+            found.append(f"--heapster-port is {self.heapster_port}, above 65535: choose a TCP port")
+        if len(self.source) != 1 and not self.version:
+            found.append(f"--source is given {len(self.source)} times: give exactly one")
+        return found
+
+    def validated(self) -> "Options":
+        """These options. Raises UsageError naming every fault at once."""
+        found = self.faults()
+        if found:
+            raise UsageError(*found)
+        return self
+
+
+def flag_name(field_name: str) -> str:
+    """The flag of an option: `metric_resolution` -> `metric-resolution`."""
+    return field_name.replace("_", "-")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser that the table describes."""
+    made = _Parser(
+        prog="heapster",
+        allow_abbrev=False,
+        usage="heapster --source=URI [--sink=URI ...] [flags]\n       heapster demo [flags]",
+        description="Cluster metrics for Kubernetes. `heapster demo` shows them on a simulated cluster.",
+    )
+    for option in fields(Options):
+        kind = option.metadata["kind"]
+        made.add_argument(
+            f"-{option.name}" if len(option.name) == 1 else f"--{flag_name(option.name)}",
+            dest=option.name,
+            action="append",
+            metavar={"uris": "URI", "duration": "DURATION", "int": "N", "bool": "BOOL", "list": "A,B"}.get(
+                kind, "TEXT"
+            ),
+            help=f"{option.metadata['help']} (default: {shown_default(option.name)})",
+        )
+    return made
+
+
+def shown_default(name: str) -> str:
+    """The default of an option as a person would type it."""
+    option = next(option for option in fields(Options) if option.name == name)
+    value: Any = option.default
+    if option.metadata["kind"] == "duration":
+        return format_duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if value not in {(), ""} else "none"
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options of a command line, not yet validated.
+
+    Raises UsageError for an unknown flag or a malformed value.
+    """
+    known = {(option.name if len(option.name) == 1 else flag_name(option.name)): option for option in fields(Options)}
+    given = vars(parser().parse_args(_normalised(arguments, known)))
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for option in fields(Options):
+        texts = given[option.name]
+        if texts is None:
+            continue
+        try:
+            values[option.name] = _value(option.metadata["kind"], texts)
+        except ValueError as error:
+            faults.append(f"--{flag_name(option.name)}: {error}")
+    if faults:
+        raise UsageError(*faults)
+    return Options(**values)
+
+
+def _normalised(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    """One spelling of each flag (`_` is `-`, `-flag` of several letters is `--flag`); a bare boolean gets its value.
+
+    Positional arguments are ignored, as Heapster does.
+    """
+    normal: list[str] = []
+    takes_value = False
+    for argument in arguments:
+        if takes_value:
+            normal[-1] += f"={argument}"
+            takes_value = False
+            continue
+        if not argument.startswith("-") or argument == "-":
+            continue
+        name, equals, value = argument.lstrip("-").partition("=")
+        name = name.replace("_", "-")
+        option = known.get(name)
+        spelled = f"-{name}" if len(name) == 1 else f"--{name}"
+        if option is None or equals:
+            normal.append(f"{spelled}{equals}{value}")
+        elif option.metadata["kind"] == "bool":
+            normal.append(f"{spelled}=true")
+        else:
+            normal.append(spelled)
+            takes_value = True
+    return normal
+
+
+def _value(kind: str, texts: Sequence[str]) -> Any:
+    last = texts[-1]
+    match kind:
+        case "uris":
+            return tuple(texts)
+        case "list":
+            return tuple(part for text in texts for part in next(csv.reader([text]), []))
+        case "int":
+            try:
+                return int(last)
+            except ValueError:
+                raise ValueError(f"{last!r} is no whole number") from None
+        case "bool":
+            if last not in BOOLEANS:
+                raise ValueError(f"{last!r} is no boolean: write true or false")
+            return BOOLEANS[last]
+        case "duration":
+            return parse_duration_ns(last)
+    return last

@@ -1,0 +1,88 @@
+"""The four aggregators: sums along the parent column (behaviour reference, sections 5.4 to 5.7).
+
+    containers -> pods -> namespaces -> cluster        pods -> nodes (requests and limits only)
+
+Which metric is summed into which kind is said in METRICS (`sums`). Integers stay integers: `np.add.at` sums int64 in
+int64, where bincount would go through float64 and stop being exact at 2^53.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.core.batch import DataBatch
+from collector.core.entities import NULL
+from collector.core.metrics import Kind
+
+Rows = NDArray[np.intp]
+
+
+def _sum(batch: DataBatch, into: Kind, rows: Rows, targets: NDArray[np.int32], *, keep_given: bool = False) -> None:
+    """Sum every metric that METRICS sums into kind `into`, from `rows` to the parallel `targets`.
+
+    A metric that no row has stays absent in the target. With `keep_given`, a target that already has the metric keeps
+    its value.
+    """
+    for m, metric in batch.metrics:
+        if into not in metric.sums:
+            continue
+        adding = batch.present[m, rows]
+        if keep_given:
+            adding &= ~batch.present[m, targets]
+        if not adding.any():
+            continue
+        column, to = batch.column(m), targets[adding]
+        column[to] = 0
+        np.add.at(column, to, column[rows[adding]])
+        batch.present[m, to] = True
+
+
+class PodAggregator:
+    """Containers into pods; what the kubelet reported of a pod itself is kept."""
+
+    name = "pod_aggregator"
+
+    def process(self, batch: DataBatch) -> None:
+        """Add the sums; a pod no source reported comes into being through its containers."""
+        containers = batch.rows_of(Kind.POD_CONTAINER)
+        pods = batch.entities.parent[containers]
+        batch.exists[pods] = True
+        _sum(batch, Kind.POD, containers, pods, keep_given=True)
+
+
+class NamespaceAggregator:
+    """Pods into namespaces."""
+
+    name = "namespace_aggregator"
+
+    def process(self, batch: DataBatch) -> None:
+        """Add the sums; a namespace is in the batch as soon as one of its pods is."""
+        pods = batch.rows_of(Kind.POD)
+        namespaces = batch.entities.parent[pods]
+        batch.exists[namespaces] = True
+        _sum(batch, Kind.NAMESPACE, pods, namespaces)
+
+
+class NodeAggregator:
+    """Requests and limits of pods into their nodes; a node's usage is the kubelet's own figure, never a sum."""
+
+    name = "node_aggregator"
+
+    def process(self, batch: DataBatch) -> None:
+        """Add the sums to the nodes that are in the batch."""
+        pods = batch.rows_of(Kind.POD)
+        nodes = batch.entities.node[pods]
+        placed = (nodes != NULL) & batch.exists[nodes]
+        _sum(batch, Kind.NODE, pods[placed], nodes[placed])
+
+
+class ClusterAggregator:
+    """Namespaces into the cluster: what pods use, without system daemons."""
+
+    name = "cluster_aggregator"
+
+    def process(self, batch: DataBatch) -> None:
+        """Add the sums; the cluster is always in the batch."""
+        namespaces = batch.rows_of(Kind.NAMESPACE)
+        cluster = batch.entities.cluster
+        batch.exists[cluster] = True
+        _sum(batch, Kind.CLUSTER, namespaces, np.full(namespaces.size, cluster, np.int32))

@@ -1,0 +1,85 @@
+"""The cluster's CA and its server certificates, made at start.
+
+A certificate names both the address dialled and the node's name, so that a client may verify either. One certificate serves a run of
+nodes: five thousand contexts would cost memory and nothing would be tested by them. All keys are one P-256 key.
+"""
+
+import datetime
+import ipaddress
+import ssl
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+NODES_PER_CERTIFICATE = 64
+
+
+class Authority:
+    """A CA of its own: `pem` is its certificate, `context` makes a server's."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._server_key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated-cluster-ca")])
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            key_cert_sign=True,
+            crl_sign=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        key_id = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        certificate = (
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(key_id, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        self._authority_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
+        self.pem: bytes = certificate.public_bytes(serialization.Encoding.PEM)
+
+    def context(self, common_name: str, names: Sequence[str], addresses: Sequence[str]) -> ssl.SSLContext:
+        """A server context whose certificate names `names` and `addresses`."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+        alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        certificate = (
+            self._builder(subject, self._server_key.public_key())
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(self._authority_id, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        key = self._server_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.num_tickets = 0  # nobody resumes a connection here, and a ticket is two more records a handshake
+        with tempfile.TemporaryDirectory() as directory:
+            chain = Path(directory) / "chain.pem"
+            chain.write_bytes(key + certificate.public_bytes(serialization.Encoding.PEM))
+            context.load_cert_chain(chain)
+        return context
+
+    def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=30))
+        )

@@ -1,0 +1,91 @@
+"""Numbers and times as text, a whole matrix at once.
+
+Text is written in lanes: four bytes seen as one uint32. Ten thousand groups of four digits are written once; a number is then
+cut into groups and each group looked up. Leading zeros become spaces, which JSON allows before a number.
+"""
+
+import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.sim.hashing import I64
+
+Lanes = NDArray[np.uint32]
+LANE = 4
+TIME_LANES = 5  # "2026-11-23T01:52:09Z" is twenty bytes
+BLANK = np.frombuffer(b"    ", dtype=np.uint32)[0]
+_GROUP = 10_000
+_BATCH_CELLS = 8_192  # temporaries of one batch stay in the cache, and below malloc's threshold for fresh pages
+_PAIR = _GROUP * _GROUP  # eight digits fit 32 bits, where division is cheap
+
+
+def _group_table() -> Lanes:
+    """Three tables of 10,000 groups: zero-padded; space-padded with zero blank; space-padded with zero as `   0`."""
+    padded = b"".join(b"%04d" % number for number in range(_GROUP))
+    spaced = b"".join(b"%4d" % number for number in range(_GROUP))
+    blank = b"    " + spaced[LANE:]
+    return np.frombuffer(padded + blank + spaced, dtype=np.uint32)
+
+
+_GROUPS = _group_table()
+
+
+def write_numbers(numbers: I64, lanes: int, out: Lanes) -> None:
+    """Write `numbers` (n, k), right-aligned, into `out` (n, k, lanes); a negative number leaves spaces.
+
+    A number must be below 10 ** (4 * lanes): higher digits would be lost.
+    """
+    step = max(1, _BATCH_CELLS // max(1, numbers.shape[1]))
+    for first in range(0, len(numbers), step):
+        _write_batch(numbers[first : first + step], lanes, out[first : first + step])
+
+
+def _write_batch(numbers: I64, lanes: int, out: Lanes) -> None:
+    rest = np.maximum(numbers, 0)
+    last = 2 * _GROUP  # the last group stands for a whole number below 10,000: zero is `   0`
+    for lane in range(lanes - 1, -1, -2):
+        higher = rest // _PAIR if lane > 1 else None
+        pair = (rest if higher is None else rest - higher * _PAIR).astype(np.uint32)
+        if lane:
+            upper = pair // np.uint32(_GROUP)
+            pair -= upper * np.uint32(_GROUP)
+            leading = upper == 0 if higher is None else (upper == 0) & (higher == 0)
+            out[:, :, lane - 1] = _GROUPS.take(upper + (_GROUP if higher is None else (higher == 0) * np.uint32(_GROUP)))
+            pair += leading * np.uint32(last)
+        else:
+            pair += np.uint32(last)
+        out[:, :, lane] = _GROUPS.take(pair)
+        if higher is not None:
+            rest, last = higher, _GROUP
+    out[numbers < 0] = BLANK
+
+
+def time_lanes(seconds: I64) -> Lanes:
+    """RFC 3339 text of seconds since 1970, shape (..., 5)."""
+    text = np.datetime_as_string(seconds.astype("datetime64[s]"), unit="s", timezone="UTC")
+    return text.astype("S20").view(np.uint32).reshape(*seconds.shape, TIME_LANES)
+
+
+class RecentTimes:
+    """The text of every second of a short span, so that a sample time is a lookup."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first = first
+        self._lanes = time_lanes(np.arange(first, last + 1))
+
+    def lanes(self, seconds: I64) -> Lanes:
+        """The text of each of `seconds`, shape (..., 5); every one must lie within the span."""
+        return self._lanes[seconds - self._first]
+
+
+def text_lanes(text: bytes, lanes: int) -> bytes:
+    """`text` padded with spaces to `lanes` lanes; ValueError when it does not fit."""
+    if len(text) > lanes * LANE:
+        raise ValueError(f"{text!r} is longer than its slot of {lanes * LANE} bytes")
+    return text.ljust(lanes * LANE)
+
+
+def rfc3339(seconds: int) -> str:
+    """One time as text, without NumPy."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,207 @@
+"""The kubelets: one listening socket a node, all of them served by this process.
+
+Routes as on a real kubelet: /stats/summary (with or without a slash at its end), /metrics/resource, /healthz. Every route but
+/healthz wants the bearer token.
+"""
+
+import asyncio
+import errno
+import random
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from collector.errors import StartError
+from collector.sim.access import kubelet_refusal
+from collector.sim.config import SimConfig
+from collector.sim.faults import Fault, FaultKind
+from collector.sim.http import Answer, KubeletProtocol, Request
+
+_HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
+_RUNTIME_GONE = b"Internal Error: failed to list pod stats: rpc error: code = Unavailable desc = connection error\n"
+_PORT_ATTEMPTS = 20
+
+
+class NodeAnswers(Protocol):
+    """What the kubelets have to say; `node` counts from 0."""
+
+    def summary(self, node: int, *, only_cpu_and_memory: bool) -> bytes | memoryview:
+        """The body of /stats/summary, now."""
+
+    def resource(self, node: int) -> bytes | memoryview:
+        """The body of /metrics/resource, now."""
+
+
+class Kubelets:
+    """Servers on `addresses`, all on one port; `contexts(node)` gives a node's TLS context, or None for plain HTTP."""
+
+    def __init__(
+        self,
+        config: SimConfig,
+        answers: NodeAnswers,
+        addresses: tuple[str, ...],
+        contexts: Callable[[int], ssl.SSLContext | None],
+        started: float,
+    ) -> None:
+        self._config = config
+        self._answers = answers
+        self._addresses = addresses
+        self._contexts = contexts
+        self._started = started
+        self._servers: dict[int, asyncio.Server] = {}
+        self._connections: list[set[KubeletProtocol]] = [set() for _ in addresses]
+        self._faults: dict[int, Fault] = {}
+        self.port = 0
+
+    async def start(self, faults: dict[int, Fault]) -> None:
+        """Listen everywhere but where the fault is `down`. StartError when the port is taken."""
+        self._faults = dict(faults)
+        down = {node for node, fault in faults.items() if fault.kind is FaultKind.DOWN}
+        sockets = _bind_all(self._addresses, self._config.kubelet_port)
+        self.port = sockets[0].getsockname()[1]
+        for node, listening in enumerate(sockets):
+            if node in down:
+                listening.close()
+            else:
+                await self._listen(node, listening)
+
+    async def stop(self) -> None:
+        """Close every socket and connection."""
+        servers = tuple(self._servers.values())
+        self._servers.clear()
+        for server in servers:
+            server.close()
+        for node in range(len(self._addresses)):
+            self._drop_connections(node)
+        for server in servers:
+            await server.wait_closed()
+
+    async def set_fault(self, node: int, fault: Fault | None) -> None:
+        """Give `node` a fault, or none; open connections stay, except when the node goes down."""
+        if fault is None:
+            self._faults.pop(node, None)
+        else:
+            self._faults[node] = fault
+        down = fault is not None and fault.kind is FaultKind.DOWN
+        if down and node in self._servers:
+            server = self._servers.pop(node)
+            server.close()
+            self._drop_connections(node)
+            await server.wait_closed()
+        elif not down and node not in self._servers:
+            await self._listen(node, _bind(self._addresses[node], self.port))
+
+    def _drop_connections(self, node: int) -> None:
+        for connection in tuple(self._connections[node]):
+            connection.abort()
+
+    async def _listen(self, node: int, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        respond = partial(self._respond, node)
+        self._servers[node] = await loop.create_server(
+            lambda: KubeletProtocol(respond, self._connections[node]), sock=listening, ssl=self._contexts(node)
+        )
+
+    def _respond(self, node: int, request: Request) -> Answer:
+        fault = self._faults.get(node)
+        match fault.kind if fault else None:
+            case FaultKind.HANG:
+                return Answer(200, b"", silent=True)
+            case FaultKind.ERROR:
+                return Answer(500, _RUNTIME_GONE, length=len(_RUNTIME_GONE))
+            case FaultKind.GARBAGE:
+                return self._garbage(node, request)
+            case _:
+                pass
+        answer = self._route(node, request)
+        if fault is None or answer.status != 200:
+            return answer
+        return _spoil(answer, fault)
+
+    def _route(self, node: int, request: Request) -> Answer:
+        path = request.path.rstrip("/") or "/"
+        if path == "/healthz":
+            return _text(200, b"ok")
+        subresource = "stats" if path.startswith("/stats") else "metrics"
+        refusal = kubelet_refusal(request.authorization, self._config.token, subresource)
+        if refusal is not None:
+            return _text(*refusal)
+        if request.method != "GET":
+            return _text(405, b"405: Method Not Allowed")
+        if path == "/stats/summary":
+            light = "only_cpu_and_memory=true" in request.query
+            body = self._answers.summary(node, only_cpu_and_memory=light)
+            return Answer(200, body, content_type="application/json")
+        if path == "/metrics/resource":
+            started = ("Process-Start-Time-Unix", str(int(self._started)))
+            content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+            return Answer(200, self._answers.resource(node), content_type, headers=(started,))
+        return _text(404, b"404: Page Not Found" if path.startswith("/stats") else b"404 page not found\n")
+
+    def _garbage(self, node: int, request: Request) -> Answer:
+        """HTML from even nodes, bytes that are no text from odd ones."""
+        if node % 2 == 0:
+            return Answer(200, _HTML, content_type="text/html", length=len(_HTML))
+        noise = random.Random(node).randbytes(5_000)
+        kind = "application/json" if request.path.startswith("/stats") else "text/plain"
+        return Answer(200, noise, content_type=kind, length=len(noise))
+
+
+def _spoil(answer: Answer, fault: Fault) -> Answer:
+    body, kind = answer.body, answer.content_type
+    match fault.kind:
+        case FaultKind.SLOW:
+            return Answer(200, body, kind, headers=answer.headers, delay=fault.seconds)
+        case FaultKind.DRIP:
+            return Answer(200, body, kind, headers=answer.headers, drip=fault.seconds)
+        case FaultKind.TRUNCATED:
+            cut = len(body) * 2 // 3
+            return Answer(200, bytes(body[:cut]), kind, length=cut, headers=answer.headers)
+        case _:
+            return answer
+
+
+def _text(status: int, body: bytes) -> Answer:
+    return Answer(status, body, length=len(body))
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setblocking(False)
+        listening.bind((address, port))
+        listening.listen(64)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _bind_all(addresses: tuple[str, ...], wanted: int) -> list[socket.socket]:
+    """A socket on each address, all on one port: `wanted`, or one that is free everywhere."""
+    for _ in range(1 if wanted else _PORT_ATTEMPTS):
+        sockets: list[socket.socket] = []
+        try:
+            for address in addresses:
+                port = wanted if not sockets else sockets[0].getsockname()[1]
+                sockets.append(_bind(address, port))
+        except OSError as error:
+            for listening in sockets:
+                listening.close()
+            taken = addresses[len(sockets)]
+            if error.errno == errno.EMFILE:
+                raise StartError(
+                    f"--nodes {len(addresses)}: only {len(sockets)} sockets could be opened; raise the limit of open "
+                    f"files (ulimit -n) or lower --nodes"
+                ) from error
+            if wanted or error.errno != errno.EADDRINUSE:
+                raise StartError(
+                    f"the kubelet on {taken}:{wanted} cannot listen: {error.strerror}; choose another --kubelet-port"
+                    f" (0 takes a free one) or --network"
+                ) from error
+        else:
+            return sockets
+    raise StartError(f"no port was free on all {len(addresses)} addresses; choose one with --kubelet-port")

@@ -1,0 +1,340 @@
+"""The newest samples of a run of nodes at one housekeeping tick.
+
+Every entity is sampled once a housekeeping interval, at its own phase before the tick, to the millisecond: its sample time and its
+counters belong together, so a rate computed from two answers is exact. A counter is base rate x integral of the load since
+the epoch's start + a random part smaller than the least growth between two samples, so it never falls. The columns below
+are indexed [node, slot, container] as far as they go; an absent cell is -1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from collector.sim.hashing import F64, GOLDEN, I64, Stream, mix, unit
+from collector.sim.life import Lives, lives
+from collector.sim.plan import MEBIBYTE, Plan, SlotClass
+from collector.sim.wave import Load, seconds_of
+
+FS_CAPACITY = 214_748_364_800
+FS_INODES = 13_107_200
+CLAIM_CAPACITY = 10_737_418_240
+CLAIM_INODES = 655_360
+LOG_ROTATION = 10 * MEBIBYTE
+PAUSE_MEMORY = 503_808
+
+
+@dataclass(frozen=True)
+class ContainerSamples:
+    """Shape (n, P, C). `milliseconds` since 1970; `cpu` ns since the container's start, `cpu_rate` nanocores over the last interval."""
+
+    present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    milliseconds: I64
+    started: I64
+    cpu: I64
+    cpu_rate: I64
+    available: I64
+    usage: I64
+    working_set: I64
+    rss: I64
+    page_faults: I64
+    major_page_faults: I64
+    rootfs_used: I64
+    rootfs_inodes: I64
+    logs_used: I64
+    logs_inodes: I64
+
+
+@dataclass(frozen=True)
+class PodSamples:
+    """Shape (n, P). A pod is present once it and at least one of its containers have been sampled."""
+
+    present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    milliseconds: I64
+    network_milliseconds: I64
+    birth: I64
+    cpu: I64
+    cpu_rate: I64
+    available: I64
+    usage: I64
+    working_set: I64
+    rss: I64
+    rx: I64
+    tx: I64
+    storage_used: I64
+    storage_inodes: I64
+    claim_used: I64
+    processes: I64
+
+
+@dataclass(frozen=True)
+class NodeSamples:
+    """Shape (n,), system containers (n, 3) in the order kubelet, runtime, pods."""
+
+    milliseconds: I64
+    system_milliseconds: I64
+    cpu: I64
+    cpu_rate: I64
+    available: I64
+    usage: I64
+    working_set: I64
+    rss: I64
+    page_faults: I64
+    major_page_faults: I64
+    rx: I64
+    tx: I64
+    rx_errors: I64
+    fs_used: I64
+    image_fs_used: I64
+    inodes_used: I64
+    processes: I64
+    system_cpu: I64
+    system_cpu_rate: I64
+    system_usage: I64
+    system_working_set: I64
+    system_rss: I64
+    system_page_faults: I64
+    pods_available: I64
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What `nodes` report between tick `second` (relative to the origin) and the next."""
+
+    second: int
+    lives: Lives
+    containers: ContainerSamples
+    pods: PodSamples
+    nodes: NodeSamples
+
+
+class Sampler:
+    """Computes the samples of a fixed run of nodes; what does not change with time is kept."""
+
+    def __init__(self, plan: Plan, nodes: slice) -> None:
+        self._plan = plan
+        self._nodes = nodes
+        seed, interval = plan.config.seed, plan.config.housekeeping * 1000
+        count, pods, containers = plan.containers.cpu.shape
+        index = np.arange(count * pods).reshape(count, pods)[nodes]
+        place = np.arange(count * pods * containers).reshape(count, pods, containers)[nodes]
+        row = np.arange(count)[nodes]
+        self._container_phase = Stream(seed, "container phase").below(place, interval)
+        self._pod_phase = Stream(seed, "pod phase").below(index, interval)
+        self._network_phase = Stream(seed, "network phase").below(index, interval)
+        self._node_phase = Stream(seed, "node phase").below(row, interval)
+        system_phase = Stream(seed, "system phase").below(row[:, None] * 2 + np.arange(2), interval)
+        self._system_phase = np.column_stack([system_phase, self._node_phase])  # pods are sampled with the node
+        self._container_noise = Stream(seed, "container noise").bits(place)
+        self._pod_noise = Stream(seed, "pod noise").bits(index)
+        self._node_noise = Stream(seed, "node noise").bits(row)
+        self._load = plan.slots.load.rows(nodes)
+        self._container_load = self._load.per_container()
+        self._lives: Lives | None = None
+        self._born = self._started = self._from_birth = self._from_start = np.empty(0)
+        self._on_host = np.array([slot_class is SlotClass.HOST for slot_class in plan.classes])
+        self._claims = np.array([slot_class is SlotClass.CLAIM for slot_class in plan.classes])
+
+    def sample(self, second: int) -> Samples:
+        """The samples at the tick `second`."""
+        alive = self._remember(lives(self._plan, self._nodes, second))
+        containers = self._containers(second, alive)
+        pods = self._pods(second, alive, containers)
+        nodes = self._node_rows(second, pods)
+        pods = self._with_host_network(pods, nodes)
+        return Samples(second, alive, containers, pods, nodes)
+
+    def _remember(self, alive: Lives) -> Lives:
+        """Keep what depends on lives alone: most of them are the same a tick later."""
+        known = self._lives
+        if known is None or not np.array_equal(known.generation, alive.generation):
+            self._born = alive.birth.astype(np.float64)
+            self._from_birth = self._load.integral(self._born)
+        if known is None or not np.array_equal(known.started, alive.started):
+            self._started = alive.started.astype(np.float64)
+            self._from_start = self._container_load.integral(self._started)
+        self._lives = alive
+        return alive
+
+    def _containers(self, second: int, alive: Lives) -> ContainerSamples:
+        columns = self._plan.containers
+        nodes, interval = self._nodes, self._plan.config.housekeeping
+        base, load = columns.cpu[nodes], self._container_load
+        at = second * 1000 - self._container_phase
+        seconds, started = seconds_of(at), self._started
+        present = seconds >= started
+        spread = 0.5 * interval * load.lowest()
+        noise, noise_before = self._noise(self._container_noise, second)
+        from_start = self._from_start
+        cpu = base * (load.integral(seconds) - from_start + spread * noise)
+        before = base * (load.integral(seconds - interval) - from_start + spread * noise_before)
+        age = np.maximum(seconds - started, 0.0)
+
+        memory = columns.memory[nodes]
+        working_set = memory * (1.0 + 0.2 * load.swing(seconds) + 0.05 * noise) + columns.leak[nodes] * age
+        limit = columns.memory_limit[nodes]
+        working_set = np.where(limit > 0, np.minimum(working_set, limit * 0.995), working_set)
+        working_set = _pages(working_set)
+        logs = columns.logs[nodes]
+        rootfs_used = _pages(columns.rootfs[nodes] * (1.2 + 0.2 * load.swing(seconds)))
+        return ContainerSamples(
+            present=present,
+            milliseconds=at + self._plan.origin * 1000,
+            started=alive.started + self._plan.origin,
+            cpu=_whole(cpu, present),
+            cpu_rate=_whole((cpu - before) / interval, seconds - interval >= started),
+            available=np.where(limit > 0, limit - working_set, -1),
+            usage=working_set + _pages(memory * 0.125),
+            working_set=working_set,
+            rss=_pages(working_set * 0.8),
+            page_faults=(1_500 + age * (4.0 + base * 1e-7)).astype(np.int64),
+            major_page_faults=(age * (base * 1e-12)).astype(np.int64),
+            rootfs_used=rootfs_used,
+            rootfs_inodes=5 + rootfs_used // 65_536,
+            logs_used=_pages(np.mod(logs * age, LOG_ROTATION)),
+            logs_inodes=1 + np.minimum(4, (logs * age / LOG_ROTATION).astype(np.int64)),
+        )
+
+    def _pods(self, second: int, alive: Lives, containers: ContainerSamples) -> PodSamples:
+        plan, nodes, load = self._plan, self._nodes, self._load
+        interval = plan.config.housekeeping
+        at, network_at = second * 1000 - self._pod_phase, second * 1000 - self._network_phase
+        seconds, network_seconds = seconds_of(at), seconds_of(network_at)
+        born = self._born
+        base, spread = plan.slots.cpu[nodes], 0.5 * interval * load.lowest()
+        noise, noise_before = self._noise(self._pod_noise, second)
+        from_start = self._from_birth
+        cpu = base * (load.integral(seconds) - from_start + spread * noise)
+        before = base * (load.integral(seconds - interval) - from_start + spread * noise_before)
+        traffic = load.integral(network_seconds) - from_start + spread * noise
+
+        sampled = containers.present.any(axis=2) & (seconds >= born) & (network_seconds >= born)
+        counted = containers.present
+        working_set = _sum(containers.working_set, counted) + PAUSE_MEMORY
+        limit = plan.containers.memory_limit[nodes]
+        limited = (limit > 0).all(axis=2)
+        storage = _sum(containers.rootfs_used, counted) + _sum(containers.logs_used, counted) + 12_288
+        inodes = _sum(containers.rootfs_inodes, counted) + _sum(containers.logs_inodes, counted) + 1
+        claim_seconds = network_seconds + 40.0 * 86_400
+        claimed = _pages(np.mod(plan.slots.rx[nodes] * claim_seconds * 0.02, CLAIM_CAPACITY * 0.9))
+        return PodSamples(
+            present=sampled,
+            milliseconds=at + plan.origin * 1000,
+            network_milliseconds=network_at + plan.origin * 1000,
+            birth=alive.birth + plan.origin,
+            cpu=_whole(cpu, sampled),
+            cpu_rate=_whole((cpu - before) / interval, sampled & (seconds - interval >= born)),
+            available=np.where(limited, np.maximum(limit.sum(axis=2) - working_set, 0), -1),
+            usage=_sum(containers.usage, counted) + PAUSE_MEMORY,
+            working_set=working_set,
+            rss=_sum(containers.rss, counted) + PAUSE_MEMORY // 4,
+            rx=_whole(plan.slots.rx[nodes] * traffic + 446, sampled),
+            tx=_whole(plan.slots.tx[nodes] * traffic + 726, sampled),
+            storage_used=storage,
+            storage_inodes=inodes,
+            claim_used=np.where(self._claims, claimed, -1),
+            processes=1 + counted.sum(axis=2) * 2,
+        )
+
+    def _node_rows(self, second: int, pods: PodSamples) -> NodeSamples:
+        plan, columns, rows = self._plan, self._plan.nodes, self._nodes
+        interval = plan.config.housekeeping
+        at, system_at = second * 1000 - self._node_phase, second * 1000 - self._system_phase
+        boot = columns.boot[rows].astype(np.float64)
+        noise, noise_before = self._noise(self._node_noise, second)
+        now, before = self._work(seconds_of(at)), self._work(seconds_of(at) - interval)
+
+        system_base = columns.system_cpu[rows]
+        uptime = seconds_of(at) - boot
+        system_age = seconds_of(system_at[:, :2]) - boot[:, None]
+        spread = 0.5 * interval
+        system_cpu = system_base * (system_age + spread * noise[:, None])
+        system_before = system_base * (system_age - interval + spread * noise_before[:, None])
+        system_total = system_base.sum(axis=1)
+        cpu = now[0] + system_total * (uptime + spread * noise)
+        cpu_before = before[0] + system_total * (uptime - interval + spread * noise_before)
+
+        pod_memory = _total(pods.working_set, pods.present)
+        memory = columns.system_memory[rows]
+        own = _pages(memory * (1.0 + 0.05 * noise[:, None]))
+        working_set = np.minimum(pod_memory + own.sum(axis=1) + 320 * MEBIBYTE, columns.memory[rows])
+        usage = np.minimum(working_set + _pages(columns.memory[rows] * 0.2), columns.memory[rows])
+        fs_used = FS_CAPACITY // 4 + _total(pods.storage_used, pods.present)
+        return NodeSamples(
+            milliseconds=at + plan.origin * 1000,
+            system_milliseconds=system_at + plan.origin * 1000,
+            cpu=cpu.astype(np.int64),
+            cpu_rate=((cpu - cpu_before) / interval).astype(np.int64),
+            available=columns.memory[rows] - working_set,
+            usage=usage,
+            working_set=working_set,
+            rss=_pages(working_set * 0.85),
+            page_faults=(uptime * 900).astype(np.int64),
+            major_page_faults=(uptime * 0.01).astype(np.int64),
+            rx=(now[1] + uptime * 2_100).astype(np.int64),
+            tx=(now[2] + uptime * 1_300).astype(np.int64),
+            rx_errors=(uptime * 1e-4 * (self._node_noise % np.uint64(20) == 0)).astype(np.int64),
+            fs_used=fs_used,
+            image_fs_used=np.full(fs_used.shape, FS_CAPACITY // 8),
+            inodes_used=310_000 + _total(pods.storage_inodes, pods.present),
+            processes=180 + _total(pods.processes, pods.present),
+            system_cpu=np.column_stack([system_cpu, now[0]]).astype(np.int64),
+            system_cpu_rate=np.column_stack(
+                [(system_cpu - system_before) / interval, (now[0] - before[0]) / interval]
+            ).astype(np.int64),
+            system_usage=np.column_stack([own + 8 * MEBIBYTE, _total(pods.usage, pods.present)]),
+            system_working_set=np.column_stack([own, pod_memory]),
+            system_rss=np.column_stack([_pages(own * 0.9), _total(pods.rss, pods.present)]),
+            system_page_faults=np.column_stack([system_age * 70, uptime * 800]).astype(np.int64),
+            pods_available=columns.memory[rows] - pod_memory,
+        )
+
+    def _work(self, seconds: F64) -> tuple[F64, F64, F64]:
+        """CPU ns and received and sent bytes of all slots of each node, from its boot to `seconds` (n,)."""
+        slots, columns, rows = self._plan.slots, self._plan.nodes, self._nodes
+        integral = self._load.integral(np.broadcast_to(seconds[:, None], slots.cpu[rows].shape))
+        return (
+            (slots.cpu[rows] * integral).sum(axis=1) - columns.cpu_at_boot[rows],
+            (slots.rx[rows] * integral).sum(axis=1) - columns.rx_at_boot[rows],
+            (slots.tx[rows] * integral).sum(axis=1) - columns.tx_at_boot[rows],
+        )
+
+    def _with_host_network(self, pods: PodSamples, nodes: NodeSamples) -> PodSamples:
+        """Pods on the host's network report the node's counters, with the node's sample time."""
+        host = self._on_host
+        pods.rx[:, host] = nodes.rx[:, None]
+        pods.tx[:, host] = nodes.tx[:, None]
+        pods.network_milliseconds[:, host] = nodes.milliseconds[:, None]
+        return pods
+
+    def _noise(self, salt: np.ndarray[tuple[int, ...], np.dtype[np.uint64]], second: int) -> tuple[F64, F64]:
+        """Two draws in [0, 1) for each entity: this tick's and the one's before."""
+        tick = np.array([second, second - self._plan.config.housekeeping]).astype(np.uint64) * GOLDEN
+        return unit(mix(salt + tick[0])), unit(mix(salt + tick[1]))
+
+
+def _whole(amount: F64, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> I64:
+    """Whole numbers, -1 where absent."""
+    return np.where(present, amount, -1.0).astype(np.int64)
+
+
+def _pages(size: F64) -> I64:
+    """Bytes rounded down to whole pages of 4096."""
+    return size.astype(np.int64) & ~np.int64(4095)
+
+
+def _sum(cells: I64, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> I64:
+    """Sum of the present cells over the last axis; column by column, since that axis is short and the others long."""
+    counted = cells * present
+    total = counted[..., 0]
+    for place in range(1, counted.shape[-1]):
+        total = total + counted[..., place]
+    return total
+
+
+def _total(cells: I64, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> I64:
+    """Sum of the present cells of each node."""
+    total: I64 = (cells * present).sum(axis=-1)
+    return total
+
+
+__all__ = ["Load", "Samples", "Sampler"]

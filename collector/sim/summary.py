@@ -1,0 +1,373 @@
+"""Writes /stats/summary answers: numbers of many nodes become text together, one node's answer is then a copy and a scatter.
+
+Nodes are kept in groups. A group is sampled when a housekeeping tick has passed since it was asked last; until the next tick its
+lanes (see digits.py) are reused. What a tick cannot change (names, start times) is written when a pod or container changes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.sim.digits import BLANK, Lanes, RecentTimes, text_lanes, time_lanes, write_numbers
+from collector.sim.hashing import I64
+from collector.sim.identity import pod_identity
+from collector.sim.layout import Field, Layout, Number, OptionalNumber, build_layout
+from collector.sim.plan import Plan
+from collector.sim.samples import (
+    CLAIM_CAPACITY,
+    FS_CAPACITY,
+    FS_INODES,
+    NodeSamples,
+    PodSamples,
+    Sampler,
+    Samples,
+)
+from collector.sim.summary_tree import SummaryTree
+from collector.sim.workloads import letters
+
+GROUP_NODES = 64
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a field stands in a group's lanes: columns `first` to `first + cells * lanes`."""
+
+    field: Field
+    first: int
+    cells: int
+    lanes: int
+
+    def of(self, lanes: Lanes) -> Lanes:
+        """The field's part of a group's lanes, as (nodes, cells, lanes): a view."""
+        rows = lanes.shape[0]
+        return lanes[:, self.first : self.first + self.cells * self.lanes].reshape(rows, self.cells, self.lanes)
+
+
+@dataclass(frozen=True)
+class NumberBlock:
+    """Number fields of one width, side by side: digits of all of them are written in one go."""
+
+    lanes: int
+    first: int
+    names: tuple[str, ...]
+    starts: tuple[int, ...]
+    cells: int
+
+
+class SummaryFormat:
+    """What all groups of a cluster share: the layout, and the order of its fields in a group's lanes."""
+
+    def __init__(self, plan: Plan) -> None:
+        builder = SummaryTree(plan.classes, plan.config.containers, psi=plan.config.psi)
+        self.layout: Layout = build_layout(builder.tree(), builder.cells())
+        self.columns: dict[str, Column] = {}
+        self.blocks: list[NumberBlock] = []
+        self.width = 0
+        fields = self.layout.fields.values()
+        numbers_of_own = [field for field in fields if field.kind is Number and field.name not in COPIES]
+        for width in sorted({field.positions.shape[1] for field in numbers_of_own}):
+            numbers = [field for field in numbers_of_own if field.positions.shape[1] == width]
+            first, starts, cells = self.width, [], 0
+            for field in numbers:
+                starts.append(cells)
+                cells += len(field.positions)
+                self._add(field)
+            names = tuple(field.name for field in numbers)
+            self.blocks.append(NumberBlock(width, first, names, tuple(starts), cells))
+        for field in fields:
+            if field.name not in self.columns:
+                self._add(field)
+        self.copies = [(name, source) for name, source in COPIES.items() if name in self.columns]
+        ordered = [column.field.positions.ravel() for column in self.columns.values()]
+        self.positions: NDArray[np.int64] = np.concatenate(ordered)
+
+    def _add(self, field: Field) -> None:
+        cells, lanes = field.positions.shape
+        self.columns[field.name] = Column(field, self.width, cells, lanes)
+        self.width += cells * lanes
+
+
+class SummaryGroup:
+    """The answers of `nodes`, as lanes; `refresh` brings them to a tick."""
+
+    def __init__(self, plan: Plan, summary_format: SummaryFormat, nodes: slice) -> None:
+        self._plan = plan
+        self._format = summary_format
+        self._nodes = nodes
+        self._sampler = Sampler(plan, nodes)
+        count = len(range(*nodes.indices(plan.config.nodes)))
+        self.lanes: Lanes = np.full((count, summary_format.width), BLANK, dtype=np.uint32)
+        self._generation = np.full((count, len(plan.classes)), -(2**62))
+        self._started = np.full((count, *plan.containers.cpu.shape[1:]), -(2**62))
+        self.samples: Samples | None = None
+        self._write_node_texts()
+
+    def refresh(self, second: int) -> Samples:
+        """Bring the lanes to the tick at `second`; gives the samples they hold."""
+        if self.samples is None or self.samples.second != second:
+            self.samples = self._sampler.sample(second)
+            self._write_lives(self.samples)
+            self._write_samples(self.samples)
+        return self.samples
+
+    def _view(self, name: str) -> Lanes:
+        return self._format.columns[name].of(self.lanes)
+
+    def _write_samples(self, samples: Samples) -> None:
+        values = _number_fields(samples)
+        rows = self.lanes.shape[0]
+        for block in self._format.blocks:
+            numbers = np.empty((rows, block.cells), dtype=np.int64)
+            for name, start in zip(block.names, block.starts, strict=True):
+                column = values[name].reshape(rows, -1)
+                numbers[:, start : start + column.shape[1]] = column
+            out = self.lanes[:, block.first : block.first + block.cells * block.lanes]
+            write_numbers(numbers, block.lanes, out.reshape(rows, block.cells, block.lanes))
+        for name, source in self._format.copies:
+            self._view(name)[:] = self._view(source)
+        self._write_optional_keys(values)
+        now = self._plan.origin + samples.second
+        recent = RecentTimes(now - 2 * self._plan.config.housekeeping - 1, now)
+        for times, names in _time_fields(samples, now):
+            written = recent.lanes(times.reshape(rows, -1))
+            for name in names:
+                if name in self._format.columns:
+                    self._view(name)[:] = written
+
+    def _write_optional_keys(self, values: dict[str, I64]) -> None:
+        for name, column in self._format.columns.items():
+            if column.field.kind is OptionalNumber:
+                key = np.frombuffer(column.field.key + b",   ", dtype=np.uint32)
+                absent = (values[name.rstrip("?")] < 0).reshape(self.lanes.shape[0], -1, 1)
+                column.of(self.lanes)[:] = np.where(absent, BLANK, key)
+
+    def _write_lives(self, samples: Samples) -> None:
+        """Names of pods that are new in their slot, start times of containers that are."""
+        changed = samples.lives.generation != self._generation
+        if changed.any():
+            self._generation = samples.lives.generation
+            self._write_pod_texts(*changed.nonzero())
+            self._view("pod.birth")[changed] = time_lanes(samples.pods.birth[changed])
+        started = samples.containers.started
+        restarted = started != self._started
+        if restarted.any():
+            self._started = started
+            rows = self.lanes.shape[0]
+            self._view("container.started")[restarted.reshape(rows, -1)] = time_lanes(started[restarted])
+
+    def _write_pod_texts(self, rows: I64, slots: I64) -> None:
+        texts: dict[str, list[str]] = {name: [] for name in _POD_TEXTS}
+        for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
+            pod = pod_identity(self._plan, self._nodes.start + row, slot, int(self._generation[row, slot]))
+            texts["pod.name"].append(pod.name)
+            texts["pod.namespace"].append(pod.namespace)
+            texts["pod.uid"].append(pod.kubelet_uid)
+            texts["pod.token_name"].append(f"kube-api-access-{letters(int(pod.uid[:6], 16), 5)}")
+            texts["pod.claim_name"].append(f"data-{pod.name}")
+            texts["pod.claim_namespace"].append(pod.namespace)
+        for name, written in texts.items():
+            if name in self._format.columns:
+                column = self._format.columns[name]
+                column.of(self.lanes)[rows, slots] = self._text(column, written)
+
+    def _text(self, column: Column, texts: list[str]) -> Lanes:
+        """`texts` as the rest of a JSON string each, (texts, lanes)."""
+        closing = '"' if column.field.name in _LAST_IN_OBJECT else '",'
+        padded = b"".join(text_lanes(f"{text}{closing}".encode(), column.lanes) for text in texts)
+        return np.frombuffer(padded, dtype=np.uint32).reshape(-1, column.lanes)
+
+    def _write_node_texts(self) -> None:
+        """What never changes: the nodes' names and boot times, and the names of the containers."""
+        plan, nodes = self._plan, self._nodes
+        boot = plan.nodes.boot[nodes] + plan.origin
+        self._view("node.boot")[:] = time_lanes(boot)[:, None]
+        self._view("system.boot")[:] = time_lanes(boot + 9)[:, None]
+        column = self._format.columns["container.name"]
+        workloads = plan.slots.workload[nodes]
+        view = column.of(self.lanes).reshape(*workloads.shape, -1)
+        for number in np.unique(workloads).tolist():
+            names = [spec.name for spec in plan.workloads[number].containers]
+            view[workloads == number] = self._text(column, names).ravel()
+        self._view("node.name")[:, 0] = self._text(self._format.columns["node.name"], list(plan.node_names[nodes]))
+
+
+_POD_TEXTS = ("pod.name", "pod.namespace", "pod.uid", "pod.token_name", "pod.claim_name", "pod.claim_namespace")
+_LAST_IN_OBJECT = frozenset({"pod.uid", "pod.token_name", "pod.claim_namespace"})
+
+
+class SummaryWriter:
+    """Answers for every node of a plan at any time; groups are made when first asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._format = SummaryFormat(plan)
+        self._groups: dict[int, SummaryGroup] = {}
+
+    def write(self, node: int, now: float) -> memoryview:
+        """The body for `node` at `now` (seconds since 1970)."""
+        group, row, samples = self.samples(node, now)
+        layout = self._format.layout
+        body = layout.template.copy()
+        body[self._format.positions] = group.lanes[row]
+        text = memoryview(body.view(np.uint8))[: layout.size]
+        absent = ~samples.containers.present[row]
+        ended = samples.lives.birth[row] + self._plan.slots.lifetime[node] <= int(now - self._plan.origin)
+        gone = ended | ~samples.pods.present[row]
+        if absent.any() or gone.any():
+            return self._without(text, absent, gone)
+        return text
+
+    def samples(self, node: int, now: float) -> tuple[SummaryGroup, int, Samples]:
+        """The group of `node`, brought to the tick before `now`, and the node's row in it."""
+        number, row = divmod(node, GROUP_NODES)
+        group = self._groups.get(number)
+        if group is None:
+            last = min((number + 1) * GROUP_NODES, self._plan.config.nodes)
+            group = SummaryGroup(self._plan, self._format, slice(number * GROUP_NODES, last))
+            self._groups[number] = group
+        interval = self._plan.config.housekeeping
+        second = int(now - self._plan.origin) // interval * interval
+        return group, row, group.refresh(second)
+
+    def _without(
+        self,
+        text: memoryview,
+        absent: NDArray[np.bool_],
+        gone: NDArray[np.bool_],
+    ) -> memoryview:
+        """`text` with the records of absent containers and of pods that are gone cut out."""
+        extents = self._format.layout.extents
+        cuts: list[tuple[int, int]] = list(_cut(text, extents["pods"], gone))
+        for slot in (absent.any(axis=1) & ~gone).nonzero()[0].tolist():
+            cuts += _cut(text, extents[f"containers {slot}"], absent[slot])
+        kept, begin = [], 0
+        for first, last in sorted(cuts):
+            kept.append(text[begin:first])
+            begin = last
+        return memoryview(b"".join([*kept, text[begin:]]))
+
+
+def _cut(text: memoryview, extents: I64, gone: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The extents of the records that are gone; takes the comma of the last one that stays."""
+    staying = (~gone).nonzero()[0]
+    if staying.size:
+        text[int(extents[staying[-1], 1]) - 1] = ord(" ")
+    return [(int(first), int(last)) for first, last in extents[gone].tolist()]
+
+
+def _number_fields(samples: Samples) -> dict[str, I64]:
+    """Every number field of the layout that is not a copy of another, by name."""
+    container = samples.containers
+    return {
+        **_node_numbers(samples.nodes),
+        **_pod_numbers(samples.pods),
+        "container.cpu": container.cpu,
+        "container.cpu_rate": container.cpu_rate,
+        "container.available": container.available,
+        "container.usage": container.usage,
+        "container.working_set": container.working_set,
+        "container.rss": container.rss,
+        "container.page_faults": container.page_faults,
+        "container.major_page_faults": container.major_page_faults,
+        "container.rootfs_used": container.rootfs_used,
+        "container.rootfs_inodes": container.rootfs_inodes,
+        "container.logs_used": container.logs_used,
+        "container.logs_inodes": container.logs_inodes,
+    }
+
+
+def _node_numbers(node: NodeSamples) -> dict[str, I64]:
+    return {
+        "node.cpu": node.cpu,
+        "node.cpu_rate": node.cpu_rate,
+        "node.available": node.available,
+        "node.usage": node.usage,
+        "node.working_set": node.working_set,
+        "node.rss": node.rss,
+        "node.page_faults": node.page_faults,
+        "node.major_page_faults": node.major_page_faults,
+        "node.rx": node.rx,
+        "node.tx": node.tx,
+        "node.rx_errors": node.rx_errors,
+        "node.fs_available": FS_CAPACITY - node.fs_used,
+        "node.fs_inodes_free": FS_INODES - node.inodes_used,
+        "node.fs_used": node.fs_used,
+        "node.fs_inodes": node.inodes_used,
+        "node.image_used": node.image_fs_used,
+        "node.image_inodes": node.inodes_used // 4,
+        "node.processes": node.processes,
+        "node.pods_available": node.pods_available,
+        "system.cpu": node.system_cpu,
+        "system.cpu_rate": node.system_cpu_rate,
+        "system.usage": node.system_usage,
+        "system.working_set": node.system_working_set,
+        "system.rss": node.system_rss,
+        "system.page_faults": node.system_page_faults,
+    }
+
+
+def _pod_numbers(pod: PodSamples) -> dict[str, I64]:
+    return {
+        "pod.cpu": pod.cpu,
+        "pod.cpu_rate": pod.cpu_rate,
+        "pod.available": pod.available,
+        "pod.usage": pod.usage,
+        "pod.working_set": pod.working_set,
+        "pod.rss": pod.rss,
+        "pod.rx": pod.rx,
+        "pod.tx": pod.tx,
+        "pod.storage_used": pod.storage_used,
+        "pod.storage_inodes": pod.storage_inodes,
+        "pod.claim_used": pod.claim_used,
+        "pod.claim_available": CLAIM_CAPACITY - pod.claim_used,
+        "pod.processes": pod.processes,
+    }
+
+
+def _time_fields(samples: Samples, now: int) -> list[tuple[I64, list[str]]]:
+    """The times a tick changes, seconds since 1970, and the fields that show them; what is taken on request shows the tick."""
+    sampled = {
+        "node": samples.nodes.milliseconds,
+        "system": samples.nodes.system_milliseconds,
+        "pod": samples.pods.milliseconds,
+        "container": samples.containers.milliseconds,
+    }
+    fields = [
+        (milliseconds // 1000, [f"{table}.{name}" for name in ("cpu_time", "memory_time", "io_time", "swap_time")])
+        for table, milliseconds in sampled.items()
+    ]
+    fields[0][1].extend(("node.network_time", "node.fs_time"))
+    asked = np.full(samples.nodes.cpu.shape, now)
+    return [*fields, (samples.pods.network_milliseconds // 1000, ["pod.network_time"]), (asked, list(_TIMES_ASKED))]
+
+
+_TIMES_ASKED = (
+    "node.image_time", "node.container_fs_time", "node.rlimit_time", "pod.storage_time", "pod.config_time",
+    "pod.token_time", "pod.claim_time", "container.rootfs_time", "container.logs_time",
+)  # fmt: skip
+COPIES = {
+    "node.interface_rx": "node.rx",
+    "node.interface_tx": "node.tx",
+    "node.interface_rx_errors": "node.rx_errors",
+    "node.image_available": "node.fs_available",
+    "node.image_inodes_free": "node.fs_inodes_free",
+    "node.container_fs_available": "node.fs_available",
+    "node.container_fs_inodes_free": "node.fs_inodes_free",
+    "node.container_fs_used": "node.image_used",
+    "node.container_fs_inodes": "node.image_inodes",
+    "pod.interface_rx": "pod.rx",
+    "pod.interface_tx": "pod.tx",
+    "pod.storage_available": "node.fs_available",
+    "pod.storage_inodes_free": "node.fs_inodes_free",
+    "pod.config_available": "node.fs_available",
+    "pod.config_inodes_free": "node.fs_inodes_free",
+    "container.rootfs_available": "node.fs_available",
+    "container.rootfs_inodes_free": "node.fs_inodes_free",
+    "container.logs_available": "node.fs_available",
+    "container.logs_inodes_free": "node.fs_inodes_free",
+}
+"""Number fields that repeat another: its digits are copied to every cell."""
+
+
+__all__ = ["GROUP_NODES", "SummaryWriter"]

@@ -1,0 +1,62 @@
+"""What there is to tell, whoever asks: the invented cluster, behind the same few questions as the replayed one."""
+
+from typing import Protocol
+
+from collector.sim.config import SimConfig
+from collector.sim.inventory import Collection, Namespaces, Nodes, Pods
+from collector.sim.objects import ClusterObjects
+from collector.sim.plan import build_plan
+from collector.sim.resource import write_resource
+from collector.sim.summary import SummaryWriter
+from collector.sim.timeline import Timeline
+
+
+class World(Protocol):
+    """A cluster's contents, without any network."""
+
+    node_names: tuple[str, ...]
+
+    def summary(self, node: int, *, only_cpu_and_memory: bool) -> bytes | memoryview:
+        """The body of /stats/summary, now."""
+
+    def summary_at(self, node: int, now: float) -> bytes | memoryview:
+        """The body of /stats/summary at `now`; asking changes nothing."""
+
+    def resource(self, node: int) -> bytes | memoryview:
+        """The body of /metrics/resource, now."""
+
+    def collections(self, addresses: tuple[str, ...], kubelet_port: int) -> dict[str, Collection]:
+        """The API server's collections, by resource name."""
+
+
+class InventedWorld:
+    """Nodes and pods drawn from a seed."""
+
+    def __init__(self, config: SimConfig, origin: int) -> None:
+        self._clock = config.clock
+        self._plan = build_plan(config, origin)
+        self._writer = SummaryWriter(self._plan)
+        self.node_names = self._plan.node_names
+
+    def summary(self, node: int, *, only_cpu_and_memory: bool) -> bytes | memoryview:
+        """The body of /stats/summary, now."""
+        del only_cpu_and_memory
+        return self._writer.write(node, self._clock())
+
+    def summary_at(self, node: int, now: float) -> bytes | memoryview:
+        """The body of /stats/summary at `now`."""
+        return self._writer.write(node, now)
+
+    def resource(self, node: int) -> bytes | memoryview:
+        """The body of /metrics/resource, now."""
+        return write_resource(self._plan, self._writer, node, self._clock())
+
+    def collections(self, addresses: tuple[str, ...], kubelet_port: int) -> dict[str, Collection]:
+        """Nodes, pods and namespaces."""
+        objects = ClusterObjects(self._plan, addresses, kubelet_port)
+        timeline = Timeline(self._plan)
+        return {
+            "nodes": Nodes(self._plan, objects, timeline),
+            "pods": Pods(self._plan, objects, timeline),
+            "namespaces": Namespaces(objects),
+        }

@@ -1,0 +1,59 @@
+"""The source URI: which API server, and how its nodes are asked (behaviour reference, section 1.5)."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from collector.errors import UsageError
+from collector.uris import ComponentUri
+
+SOURCES = ("kubernetes.summary_api", "kubernetes")
+"""The keys of source URIs; both read the kubelet's summary."""
+
+READ_ONLY_PORT = 10255
+SECURE_PORT = 10250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """One source URI, read."""
+
+    key: str
+    server: str
+    """API server given in the URI, `scheme://host:port`; empty for the one the configuration names."""
+    in_cluster: bool
+    insecure: bool
+    """Do not verify the API server, nor, in a cluster, the kubelets: then no CA is known."""
+    kubeconfig: str
+    use_service_account: bool
+    kubelet_port: int
+    kubelet_https: bool
+    host_id_annotation: str
+
+    @classmethod
+    def parse(cls, text: str, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read a source URI. Raises UsageError naming the option, its value and what is allowed."""
+        uri = ComponentUri.parse("source", text, environ)
+        if uri.key not in SOURCES:
+            raise UsageError(f"source {uri.key!r} is not known; choose one of {', '.join(SOURCES)}")
+        https = uri.boolean("kubeletHttps")
+        settings = cls(
+            key=uri.key,
+            server=f"{uri.scheme or 'https'}://{uri.address}" if uri.host else "",
+            in_cluster=uri.boolean("inClusterConfig", default=True),
+            insecure=uri.boolean("insecure"),
+            kubeconfig=uri.text("auth"),
+            use_service_account=uri.boolean("useServiceAccount"),
+            # Heapster's default is the read-only port for https too, where nothing ever spoke it.
+            kubelet_port=uri.integer(
+                "kubeletPort", SECURE_PORT if https else READ_ONLY_PORT, minimum=1, maximum=65_535
+            ),
+            kubelet_https=https,
+            host_id_annotation=uri.text("host_id_annotation"),
+        )
+        if not settings.in_cluster and not settings.kubeconfig and not settings.server:
+            raise UsageError(
+                f"source {uri.key}: no API server: with inClusterConfig=false give auth=KUBECONFIG or a host in the URI"
+            )
+        return settings

@@ -1,0 +1,108 @@
+"""Writes the pages that are tables of the code: flags, metrics, sinks. `--check` says whether they are up to date."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor
+from collector.options import Options, flag_name, shown_default
+from sinks import SINKS
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by `make docs` from the code; edit the code. -->\n\n"
+
+
+def flags() -> str:
+    """docs/flags.md, from Options."""
+    lines = ["# Flags\n", NOTE.strip() + "\n", "`_` and `-` are one in a flag's name. Durations are written `300ms`, `10s`, `1h30m`.\n"]
+    for group, title in (("main", "## The collector"), ("old", "## Accepted for old manifests")):
+        lines += [f"{title}\n", "| flag | default | effect |", "|---|---|---|"]
+        lines += [
+            f"| `{'-' if len(option.name) == 1 else '--'}{flag_name(option.name)}` | `{shown_default(option.name)}` | {option.metadata['help']} |"
+            for option in fields(Options)
+            if option.metadata["group"] == group
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def metrics() -> str:
+    """docs/metrics.md, from METRICS and GROUPS."""
+    lines = [
+        "# Metrics\n",
+        NOTE.strip() + "\n",
+        "Names, units and levels are Heapster's. *From* is the field of the kubelet's summary, by kind where kinds differ;",
+        "*rate* is the metric that two samples make; *summed into* are the kinds that get the sum over the kind below.\n",
+        "| metric | type | value | unit | from | rate | summed into | meaning |",
+        "|---|---|---|---|---|---|---|---|",
+        *map(_metric_row, METRICS),
+        "| `custom/<name>` | | float64 | | `userDefinedMetrics` of a container | | pod | whatever the application reports |",
+        "| `<resource>/request` | gauge | int64 | | requests in the pod's specification | | pod | whole units requested |",
+        "",
+        "## Labelled metrics\n",
+        "One value for each label set of an entity; never summed.\n",
+        "| metric | type | value | unit | from | rate | | meaning |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for group in GROUPS:
+        for j, metric in enumerate(group.metrics):
+            source = f"`{group.summary[j]}`" if j < len(group.summary) else ""
+            lines.append(_row(metric, source, ""))
+    return "\n".join(lines) + "\n"
+
+
+def _metric_row(metric: MetricDescriptor) -> str:
+    paths: dict[str, list[str]] = {}
+    for kind, path in metric.summary.items():
+        paths.setdefault(path, []).append(kind.label)
+    source = (
+        f"`{next(iter(paths))}`"
+        if len(paths) == 1
+        else ", ".join(f"`{path}` ({', '.join(kinds)})" for path, kinds in paths.items())
+    )
+    return _row(metric, source, ", ".join(kind.label for kind in Kind if kind in metric.sums))
+
+
+def _row(metric: MetricDescriptor, source: str, sums: str) -> str:
+    cells = (f"`{metric.name}`", metric.type.value, str(metric.dtype), metric.unit, source)
+    rate = f"`{metric.rate}`" if metric.rate else ""
+    return f"| {' | '.join(cells)} | {rate} | {sums} | {metric.description} |"
+
+
+def sinks() -> str:
+    """docs/sinks.md, from SINKS and the sinks' own docstrings."""
+    import importlib
+    import inspect
+
+    lines = ["# Sinks\n", NOTE.strip() + "\n", "`--sink=NAME:REST`, as often as wanted. `$VAR` in REST is taken from the environment.\n"]
+    for name, row in sorted(SINKS.items()):
+        module, _, class_name = row.partition(":")
+        found = importlib.import_module(module)
+        lines += [f"## `{name}`\n", inspect.cleandoc(found.__doc__ or ""), ""]
+        about = inspect.getdoc(getattr(found, class_name))
+        if about:
+            lines += [about, ""]
+    return "\n".join(lines)
+
+
+PAGES = {"flags.md": flags, "metrics.md": metrics, "sinks.md": sinks}
+
+
+def main() -> int:
+    """Write the pages, or with `--check` name those that are out of date."""
+    stale = []
+    for name, page in PAGES.items():
+        path, text = DOCS / name, page().rstrip("\n") + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if "--check" in sys.argv:
+            stale.append(name)
+        else:
+            path.write_text(text, encoding="utf-8")
+    for name in stale:
+        sys.stderr.write(f"docs/{name} is not what the code says: run make docs\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

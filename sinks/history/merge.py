@@ -1,0 +1,184 @@
+"""Writing Parquet, and making one file of many in bounded memory.
+
+Every file is in the order of its sort columns, so files are merged as sorted runs: a few pieces of each are held, and
+all rows up to the smallest last row of what is held can be put in order and written.
+"""
+
+import bisect
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sinks.history.columns import PIECE_ROWS, combined, trimmed
+from sinks.history.names import NONE, text_ranks
+from sinks.history.schema import SCHEMAS, TICKS_KEY, VERSION, VERSION_KEY, sort_columns, writer_options
+
+HOUR_ROWS = 32 * PIECE_ROWS
+"""Rows of a row group of a whole hour: a query for one entity reads one of them, and its footer stays small."""
+
+BUFFER_BYTES = 1 << 20
+
+SortKey = tuple[tuple[bool, str] | int, ...]
+
+
+class StoppedError(Exception):
+    """The merge was asked to stop; nothing is lost, its files are still there."""
+
+
+def write_parquet(target: Any, schema: pa.Schema, groups: Iterable[pa.Table], ticks: Iterable[int]) -> None:
+    """Write `groups`, one row group each, to the Arrow stream `target`."""
+    with pq.ParquetWriter(target, schema, **writer_options(schema)) as writer:
+        for group in groups:
+            writer.write_table(group, row_group_size=len(group))
+        writer.add_key_value_metadata({VERSION_KEY: VERSION, TICKS_KEY: json.dumps(sorted(ticks)).encode()})
+
+
+def parquet_bytes(schema: pa.Schema, groups: Iterable[pa.Table], ticks: Iterable[int]) -> pa.Buffer:
+    """The same as one buffer, for files as small as a tick."""
+    stream = pa.BufferOutputStream()
+    write_parquet(stream, schema, groups, ticks)
+    return stream.getvalue()
+
+
+def ticks_of(path: Path) -> set[int]:
+    """The ticks a file holds, ns since the epoch, read from its footer."""
+    metadata = pq.read_metadata(path).metadata or {}
+    return set(json.loads(metadata.get(TICKS_KEY, b"[]")))
+
+
+def merge(
+    table: str, paths: Sequence[Path], *, group_rows: int, stop: Callable[[], bool]
+) -> Callable[[io.RawIOBase], None]:
+    """What writes the union of these files of `table` to a file, in order, in row groups of `group_rows`.
+
+    No two of them may hold the same tick. Raises OSError, pyarrow.ArrowException, and StoppedError once `stop()`.
+    """
+
+    def fill(file: io.RawIOBase) -> None:
+        runs = [_Run(table, path) for path in paths]
+        schema = _schema(table, runs)
+        ticks = set().union(*(ticks_of(path) for path in paths))
+        with pa.BufferedOutputStream(pa.PythonFile(file, "w"), BUFFER_BYTES) as target:
+            write_parquet(target, schema, _groups(_ordered(table, runs, stop), schema, group_rows), ticks)
+
+    return fill
+
+
+class _Run:
+    """One sorted file, read a piece at a time."""
+
+    def __init__(self, table: str, path: Path) -> None:
+        self._sort = (*sort_columns(table), "time")
+        texts = [field.name for field in SCHEMAS[table] if pa.types.is_dictionary(field.type)]
+        self._file = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)
+        self.schema = self._file.schema_arrow
+        self._unread = list(range(self._file.num_row_groups))
+        self._held: list[pa.Table] = []
+
+    def bound(self) -> SortKey | None:
+        """The last row held, after reading on where little is held; None when there is no more to read."""
+        while self._unread and sum(map(len, self._held)) < PIECE_ROWS:
+            group = self._unread.pop(0)
+            self._held.append(self._file.read_row_group(group, columns=self._filled(group), use_threads=False))
+        return self._key(self._held[-1], len(self._held[-1]) - 1) if self._unread else None
+
+    def take(self, bound: SortKey | None) -> Iterator[pa.Table]:
+        """The rows up to and with `bound`; all that is held for None."""
+        while self._held:
+            piece = self._held[0]
+            if bound is not None and self._key(piece, len(piece) - 1) > bound:
+                cut = bisect.bisect_right(range(len(piece)), bound, key=lambda at: self._key(piece, at))
+                self._held[0] = piece.slice(cut)
+                yield piece.slice(0, cut)
+                return
+            yield self._held.pop(0)
+
+    def _key(self, piece: pa.Table, at: int) -> SortKey:
+        *texts, time = (piece.column(name)[at] for name in self._sort)
+        return (*((text.is_valid, text.as_py() or "") for text in texts), time.value)
+
+    def _filled(self, group: int) -> list[str]:
+        """The columns that hold anything in a row group: most metrics belong to few kinds of entities."""
+        metadata = self._file.metadata.row_group(group)
+        found = dict.fromkeys(self._sort)
+        for j in range(metadata.num_columns):
+            column = metadata.column(j)
+            statistics = column.statistics
+            if statistics is None or not statistics.has_null_count or statistics.null_count < column.num_values:
+                found[column.path_in_schema.partition(".")[0]] = None
+        return list(found)
+
+
+def _schema(table: str, runs: Sequence[_Run]) -> pa.Schema:
+    """The schema of `table`, and behind it columns that only another version of this program knows."""
+    schema = SCHEMAS[table]
+    for run in runs:
+        for field in run.schema:
+            if field.name not in schema.names:
+                schema = schema.append(field)
+    return schema
+
+
+def _ordered(table: str, runs: Sequence[_Run], stop: Callable[[], bool]) -> Iterator[pa.Table]:
+    """All rows in order, in tables of some rows of each run."""
+    bounds: list[SortKey | None] = [None]
+    while bounds:
+        if stop():
+            raise StoppedError
+        bounds = [bound for run in runs if (bound := run.bound()) is not None]
+        taken = [piece for run in runs for piece in run.take(min(bounds, default=None)) if len(piece)]
+        if taken:
+            joined = _joined(taken)
+            yield joined.take(pa.array(_order(table, joined)))
+
+
+def _joined(pieces: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(pieces, promote_options="default").unify_dictionaries().combine_chunks()
+
+
+def _order(table: str, rows: pa.Table) -> Any:
+    ranks = []
+    for name in sort_columns(table):
+        codes, words = _codes(rows.column(name))
+        ranks.append(np.append(text_ranks(words) + 1, np.int32(0))[codes])
+    times = rows.column("time").cast(pa.int64()).to_numpy()
+    return np.argsort(combined([*ranks, np.unique(times, return_inverse=True)[1]]), kind="stable")
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[Any, pa.StringArray]:
+    """The codes, NONE for null, and the words of a text column of one chunk."""
+    array = column.chunk(0)
+    return array.indices.fill_null(NONE).to_numpy(), array.dictionary
+
+
+def _groups(tables: Iterator[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The same rows as tables of `rows` rows (the last one may be shorter), with all columns of `schema`."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= rows:
+            joined = _joined(held)
+            whole = len(joined) - len(joined) % rows
+            for start in range(0, whole, rows):
+                yield _conformed(joined.slice(start, rows), schema)
+            held = [joined.slice(whole)] if whole < len(joined) else []
+    if held:
+        yield _conformed(_joined(held), schema)
+
+
+def _conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = []
+    for field in schema:
+        if field.name not in rows.schema.names:
+            columns.append(pa.nulls(len(rows), field.type))
+        elif pa.types.is_dictionary(field.type):
+            columns.append(trimmed(*_codes(rows.column(field.name))))
+        else:
+            columns.append(rows.column(field.name))
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -1,0 +1,97 @@
+"""The sink itself: encode, send, sum up."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Self
+
+from collector.core.batch import DataBatch
+from collector.errors import ExportError
+from sinks.base import SinkUri
+from sinks.influxdb.encoder import Chunk, LineEncoder
+from sinks.influxdb.options import InfluxdbOptions
+from sinks.influxdb.v1 import WireV1
+from sinks.influxdb.wire import Wire
+
+
+class InfluxdbSink:
+    """Writes every value of every batch to one InfluxDB database or bucket.
+
+    A write the server refuses does not keep the others back; one it does not answer ends the export.
+    """
+
+    name = "InfluxDB Sink"
+
+    def __init__(self, options: InfluxdbOptions) -> None:
+        self._concurrency = options.concurrency
+        self._encoder = LineEncoder(
+            cluster_name=options.cluster_name,
+            with_fields=options.with_fields,
+            disable_counters=options.disable_counters,
+        )
+        self._wire = _wire(options)
+
+    @classmethod
+    def from_uri(cls, uri: SinkUri) -> Self:
+        """The sink `uri` describes. Raises UsageError; opens no connection."""
+        return cls(InfluxdbOptions.from_uri(uri))
+
+    def encode(self, batch: DataBatch) -> Iterator[Chunk]:
+        """The batch as line protocol, one chunk a write: pure."""
+        return self._encoder.encode(batch)
+
+    async def export(self, batch: DataBatch) -> None:
+        """Write one frozen batch, at most `concurrency` chunks at the same time. Raises ExportError."""
+        sending = _Sending(self._wire, self.encode(batch))
+        async with asyncio.TaskGroup() as senders:
+            for i in range(self._concurrency):
+                senders.create_task(sending.run(), name=f"{self.name} sender {i}")
+        sending.conclude()
+
+    async def stop(self) -> None:
+        """Release the connections."""
+        await self._wire.close()
+
+
+class _Sending:
+    """One export: several senders take chunks from one encoder, each the next when it is free."""
+
+    def __init__(self, wire: Wire, chunks: Iterator[Chunk]) -> None:
+        self._wire = wire
+        self._chunks = chunks
+        self._writes = 0
+        self._refused: list[ExportError] = []
+        self._failure: ExportError | None = None
+
+    async def run(self) -> None:
+        """Send until no chunk is left, or the server has failed any sender."""
+        for chunk in self._chunks:
+            self._writes += 1
+            try:
+                await self._wire.write(chunk.body)
+            except ExportError as error:
+                if error.retryable:
+                    self._failure = error
+                else:
+                    self._refused.append(error)
+            if self._failure is not None:
+                return
+
+    def conclude(self) -> None:
+        """Raise what went wrong, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+        if self._refused:
+            raise ExportError(
+                f"{len(self._refused)} of {self._writes} writes were refused in whole or in part, the first one: "
+                f"{self._refused[0]}",
+                retryable=False,
+            )
+
+
+def _wire(options: InfluxdbOptions) -> Wire:
+    if options.api == "v1":
+        return WireV1(options)
+    # influxdb-client takes a second to import: only for those who use it, and while starting, not on the loop.
+    from sinks.influxdb.v2 import WireV2
+
+    return WireV2(options)

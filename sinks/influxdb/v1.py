@@ -1,0 +1,206 @@
+"""InfluxDB 1.x: /write and /query through aiohttp.
+
+Errors hide in many places here: in the status, in the JSON of a refusal, and inside a 200 (behaviour reference, 9.1 and
+F6). All are read.
+"""
+
+import asyncio
+import errno
+import io
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from collector.durations import format_duration
+from collector.errors import ExportError
+from sinks.influxdb import policy
+from sinks.influxdb.options import InfluxdbOptions
+from sinks.influxdb.wire import compressed, refusal, server_words, unreachable
+
+ANSWER_LIMIT = 1 << 20
+"""Bytes read of any answer."""
+
+_ATTEMPTS = 2
+"""A connection kept alive may be one that a restarted server has forgotten: points overwrite, so ask once more."""
+
+_logger = logging.getLogger(__name__)
+
+
+class WireV1:
+    """Writes to one database; creates and verifies it and its retention policy before the first write."""
+
+    def __init__(self, options: InfluxdbOptions) -> None:
+        self._options = options
+        self._url = options.url
+        self._session: aiohttp.ClientSession | None = None
+        self._preparing = asyncio.Lock()
+        self._target: Mapping[str, str] | None = None
+        """Query parameters of a write, once database and policy are known to exist."""
+
+    async def write(self, body: bytes) -> None:
+        """Deliver lines; if the server has lost the database or the policy since, make them again, once."""
+        if self._options.gzip:
+            body = await compressed(body)
+        for attempt in range(_ATTEMPTS):
+            target = await self._prepared()
+            status, text = await self._ask("POST", "/write", target, body)
+            if status in {200, 204}:
+                return
+            words = server_words(text)
+            if "database not found" not in words and "retention policy not found" not in words:
+                break
+            self._target = None
+            if attempt == 0:
+                _logger.warning("%s: %s; making it again", self._url, words)
+        raise refusal(self._url, status, words + _advice(status))
+
+    async def close(self) -> None:
+        """Release the connections."""
+        session, self._session, self._target = self._session, None, None
+        if session is not None:
+            await session.close()
+
+    # Database and policy.
+
+    async def _prepared(self) -> Mapping[str, str]:
+        async with self._preparing:
+            if self._target is None:
+                self._target = await self._prepare()
+            return self._target
+
+    async def _prepare(self) -> Mapping[str, str]:
+        options = self._options
+        target = {"db": options.database, "consistency": "", "precision": ""}  # the empty ones are Heapster's
+        try:
+            name = await self._prepare_policy()
+        except _UnmanagedError as error:
+            # Writing may work all the same, into what somebody else has made.
+            _logger.warning(
+                "%s: cannot look after database %r and its retention: %s", self._url, options.database, error
+            )
+            return target if options.policy is None else target | {"rp": options.policy}
+        return target | {"rp": name}
+
+    async def _prepare_policy(self) -> str:
+        """The policy to write to, made and verified."""
+        options = self._options
+        found = await self._policies()
+        if found is None:
+            await self._change(policy.create_database(options.database, options.policy, options.retention_ns))
+            found = await self._policies() or []
+        wanted = policy.plan(options.database, found, options.policy, options.retention_ns)
+        if wanted.statement is not None:
+            await self._change(wanted.statement)
+            found = await self._policies() or []
+        kept = next((one for one in found if one.name == wanted.policy), None)
+        if kept is None or options.retention_ns not in {None, kept.duration_ns}:
+            raise ExportError(
+                f"{self._url}: database {options.database!r} should keep points as asked in the retention policy "
+                f"{wanted.policy!r}, but has {found}; make it by hand, or choose another one with the option rp"
+            )
+        _logger.info(
+            "%s: writing to database %r, retention policy %r, which keeps points %s",
+            self._url,
+            options.database,
+            kept.name,
+            format_duration(kept.duration_ns) if kept.duration_ns else "for ever",
+        )
+        return kept.name
+
+    async def _policies(self) -> list[policy.Policy] | None:
+        """The database's policies; None when there is no such database."""
+        try:
+            result = await self._query("GET", policy.show(self._options.database))
+        except _StatementError as error:
+            if "database not found" in str(error):
+                return None
+            raise
+        found = policy.read_policies(result.get("series", ()))
+        if found is None:
+            raise _UnmanagedError("this server has no retention policies")
+        return found
+
+    async def _change(self, statement: str) -> None:
+        await self._query("POST", statement)
+        _logger.info("%s: %s", self._url, statement)
+
+    async def _query(self, method: str, statement: str) -> Mapping[str, Any]:
+        """The first result of an InfluxQL statement. What it refuses is no fault of the points: all may be retried."""
+        status, text = await self._ask(method, "/query", {"q": statement})
+        try:
+            answer = json.loads(text)
+            result = dict(answer if "error" in answer else answer["results"][0])
+        except (ValueError, LookupError, TypeError):
+            result = {"error": server_words(text) or "no InfluxQL result"}
+        error = server_words(str(result.get("error", "")))
+        if status == 403:
+            raise _UnmanagedError(error)
+        if error or status != 200:
+            raise _StatementError(f"{self._url} answered {status} to {statement}: {error}{_advice(status)}")
+        return result
+
+    # HTTP.
+
+    async def _ask(self, method: str, path: str, params: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
+        """Status and text of one request. Raises ExportError when there is no answer."""
+        headers = {"Content-Encoding": "gzip"} if body and self._options.gzip else {}
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._opened().request(
+                    method,
+                    f"{self._url}{path}",
+                    params=params,
+                    data=io.BytesIO(body) if body else None,
+                    headers=headers,
+                    allow_redirects=False,
+                ) as answer:
+                    return answer.status, await _bounded(answer)
+            except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+                forgotten = isinstance(error, aiohttp.ServerDisconnectedError) or (
+                    isinstance(error, OSError) and error.errno in {errno.ECONNRESET, errno.EPIPE}
+                )
+                if attempt + 1 == _ATTEMPTS or not forgotten:
+                    raise unreachable(self._url, self._options.timeout_ns, error) from error
+        raise AssertionError
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            options = self._options
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=options.concurrency, ssl=options.tls or True),
+                auth=aiohttp.BasicAuth(options.user, options.password, "utf-8"),
+                timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
+                headers={"User-Agent": "heapster", "Content-Type": "text/plain; charset=utf-8"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+
+class _UnmanagedError(Exception):
+    """Databases and policies of this server are not for us to look after."""
+
+
+class _StatementError(ExportError):
+    """The server did not run an InfluxQL statement."""
+
+
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    """At most ANSWER_LIMIT bytes of the body."""
+    text = b""
+    async for piece in answer.content.iter_any():
+        text += piece
+        if len(text) >= ANSWER_LIMIT:
+            break
+    return text
+
+
+def _advice(status: int) -> str:
+    """What to turn when the server answers so."""
+    return {
+        401: " (check the options user and pw)",
+        403: " (grant the user WRITE on the database)",
+        413: " (raise the server's max-body-size)",
+    }.get(status, "")

@@ -1,0 +1,86 @@
+"""/api/v2/write of InfluxDB 1.8, 2.x and 3.x, and of VictoriaMetrics, through influxdb-client.
+
+The lines are handed over as bytes: the client's Point objects would cost more than the rest of the pipeline together.
+"""
+
+import ssl
+
+import aiohttp
+from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
+from influxdb_client.client.write_api_async import WriteApiAsync
+from influxdb_client.rest import ApiException
+
+from collector.errors import ExportError
+from sinks.influxdb.options import InfluxdbOptions
+from sinks.influxdb.wire import compressed, refusal, server_words, unreachable
+
+
+class WireV2:
+    """Writes to one bucket, which must exist."""
+
+    def __init__(self, options: InfluxdbOptions) -> None:
+        self._options = options
+        self._client: InfluxDBClientAsync | None = None
+        self._writer: WriteApiAsync | None = None
+
+    async def write(self, body: bytes) -> None:
+        """Deliver lines."""
+        options = self._options
+        if options.gzip:
+            body = await compressed(body)
+        try:
+            written = await self._opened().write(bucket=options.bucket, org=options.org, record=body)
+        except ApiException as error:
+            status = int(error.status or 0)
+            if status == 401:
+                await self.close()  # the token file may hold a newer one by the next write
+            words = server_words(error.body or str(error.reason)) + _advice(status)
+            raise refusal(options.url, status, words) from error
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise unreachable(options.url, options.timeout_ns, error) from error
+        if not written:
+            raise ExportError(f"{options.url} answered a write with neither 204 nor an error; is it an InfluxDB?")
+
+    async def close(self) -> None:
+        """Release the connections."""
+        client, self._client, self._writer = self._client, None, None
+        if client is not None:
+            await client.close()  # type: ignore[no-untyped-call]  # the client is only partly typed
+
+    def _opened(self) -> WriteApiAsync:
+        if self._writer is None:
+            options = self._options
+            self._client = InfluxDBClientAsync(
+                options.url,
+                token=_token(options),
+                org=options.org,
+                timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
+                allow_redirects=False,
+                connection_pool_maxsize=options.concurrency,
+                # Without one the client loads the system's CAs even where nothing is verified.
+                ssl_context=options.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                client_session_kwargs={"cookie_jar": aiohttp.DummyCookieJar()},
+            )
+            if options.gzip:
+                # The client's own compression would hold up the event loop, so it gets compressed bytes.
+                self._client.api_client.set_default_header("Content-Encoding", "gzip")  # type: ignore[no-untyped-call]
+            self._writer = self._client.write_api()
+        return self._writer
+
+
+def _token(options: InfluxdbOptions) -> str:
+    if options.token_file is None:
+        return options.token
+    try:
+        return options.token_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"the token file {options.token_file} cannot be read: {type(error).__name__}") from error
+
+
+def _advice(status: int) -> str:
+    """What to turn when the server answers so."""
+    return {
+        401: " (check the option token or token_file)",
+        403: " (the token must allow writing to the bucket)",
+        404: " (check the options org and bucket: the bucket must exist; InfluxDB before 1.8 needs api=v1)",
+    }.get(status, "")

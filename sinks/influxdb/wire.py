@@ -1,0 +1,59 @@
+"""What both wires share: the contract, and the way from an answer's status and words to an error."""
+
+import asyncio
+import gzip
+import json
+from typing import Protocol
+
+from collector.errors import ExportError
+
+WORDS_LIMIT = 300
+"""Characters of a server's answer that go into an error."""
+
+_GZIP_LEVEL = 1
+
+
+class Wire(Protocol):
+    """One way to write line protocol to a server. Connects at the first write and again when it must."""
+
+    async def write(self, body: bytes) -> None:
+        """Deliver lines. Raises ExportError, `retryable` when the server did not or could not look at them."""
+        ...
+
+    async def close(self) -> None:
+        """Release the connections; a later write opens new ones."""
+        ...
+
+
+def refusal(url: str, status: int, words: str) -> ExportError:
+    """The error for an answer of `status` to a write: 429 and 5xx may pass, other refusals stay."""
+    retryable = status == 429 or status >= 500
+    return ExportError(f"{url} answered {status}: {words or 'no reason given'}", retryable=retryable)
+
+
+def unreachable(url: str, timeout_ns: int, error: BaseException) -> ExportError:
+    """The error for no answer at all."""
+    if isinstance(error, TimeoutError):
+        return ExportError(
+            f"{url} did not answer within {timeout_ns / 1e9:g} s; is it overloaded? the limit is the option timeout"
+        )
+    return ExportError(f"{url} cannot be reached: {str(error) or type(error).__name__}")
+
+
+def server_words(body: str | bytes) -> str:
+    """What an answer says, in at most WORDS_LIMIT characters and one line."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        said = found.get("error") or found.get("message")
+        text = said if isinstance(said, str) else text
+    text = " ".join(text.split())
+    return text if len(text) <= WORDS_LIMIT else f"{text[:WORDS_LIMIT]}..."
+
+
+async def compressed(body: bytes) -> bytes:
+    """`body` as gzip, made in a thread: it takes tens of milliseconds and holds no lock of the interpreter."""
+    return await asyncio.to_thread(gzip.compress, body, _GZIP_LEVEL)

@@ -1,0 +1,97 @@
+"""The log sink: Heapster's text block of a batch (behaviour reference, section 9.2), written from columns."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.core.batch import DataBatch
+from collector.core.metrics import Clock
+from sinks.base import SinkUri
+
+CHUNK_ENTITIES = 250
+"""Entities of one log record: some 10 ms of work, and well below what a log shipper takes for one entry."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_TIME = "0001-01-01 00:00:00 +0000 UTC -6795364578871345152"
+"""How Go prints a time that was never set; the number is what is left of year 1 in 64 bits of nanoseconds."""
+
+_logger = logging.getLogger(__name__)
+
+
+class LogSink:
+    """Logs every batch at level info: one record, or several in a row that make up one text when it is long.
+
+    It has no options.
+    """
+
+    name = "Log Sink"
+
+    def __init__(self, logger: logging.Logger = _logger) -> None:
+        self._logger = logger
+
+    @classmethod
+    def from_uri(cls, uri: SinkUri) -> Self:  # noqa: ARG003  # every sink is built so; this one has nothing to read
+        """The sink on this module's logger."""
+        return cls()
+
+    async def export(self, batch: DataBatch) -> None:
+        """Log one frozen batch, letting others run between records."""
+        if not self._logger.isEnabledFor(logging.INFO):
+            return
+        for text in batch_texts(batch):
+            self._logger.info("%s", text)
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Nothing to release."""
+
+
+def batch_texts(batch: DataBatch, entities: int = CHUNK_ENTITIES) -> Iterator[str]:
+    """The text of a batch, cut between entities; joined, the pieces are Heapster's text."""
+    rows = np.flatnonzero(batch.exists[: batch.rows]).tolist()
+    in_order = sorted((batch.entities.key(row), row) for row in rows)
+    names = sorted((descriptor.name, m) for m, descriptor in batch.metrics)
+    head = f"DataBatch     Timestamp: {go_time(batch.timestamp)}\n\n"
+    for first in range(0, max(1, len(in_order)), entities):
+        texts = [_entity_text(batch, key, row, names) for key, row in in_order[first : first + entities]]
+        yield head + "".join(texts)
+        head = ""
+
+
+def _entity_text(batch: DataBatch, key: str, row: int, names: Sequence[tuple[str, int]]) -> str:
+    present: NDArray[np.bool_] = batch.present[:, row]
+    labels = sorted(batch.entities.label_set(row).items())
+    lines = [
+        f"MetricSet: {key}",
+        f"   Scrape time: {_set_time(int(batch.times[Clock.SCRAPE, row]))}",
+        f"   Create time: {_set_time(int(batch.times[Clock.START, row]))}",
+        "   Labels:",
+        *(f"      {name} = {value}" for name, value in labels),
+        "   Metrics:",
+        *(f"      {name} = {_number(batch.value(row, m))}" for name, m in names if present[m]),
+        "   Labeled Metrics:",
+    ]
+    for found in batch.labeled_of(row):
+        lines.append(f"      {found.name} = {_number(found.value)}")
+        lines += [f"         {name} = {value}" for name, value in found.labels.items()]
+    return "\n".join(lines) + "\n\n"
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+def _set_time(ns: int) -> str:
+    return f"{go_time(ns)} {ns}" if ns else _NO_TIME
+
+
+def go_time(ns: int) -> str:
+    """`ns` since the epoch as Go prints a time by default: `2026-11-23 00:31:00.25 +0000 UTC`."""
+    seconds, fraction = divmod(ns, 1_000_000_000)
+    shown = f".{fraction:09}".rstrip("0") if fraction else ""
+    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}{shown} +0000 UTC"
