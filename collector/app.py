@@ -26,7 +26,7 @@ from collector.processors import build_pipeline, run_pipeline
 from collector.processors.labels import BUILT_IN, LabelCopier
 from collector.selfmetrics import SelfMetrics
 from collector.sources.kubelet import KubeletClient, KubeletOptions
-from collector.sources.scrape import ScrapeManager
+from collector.sources.scrape import ScrapeManager, ScrapeReport
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
 from sinks.base import build
@@ -89,7 +89,8 @@ class Collector:
         await state.start()
         self._closing.push_async_callback(state.stop)
         await state.wait_synced(options.kube_start_timeout / SECOND)
-        client = KubeletClient(self._kubelet_options(connection))
+        token = ClusterToken(connection)
+        client = KubeletClient(self._kubelet_options(connection, token))
         await client.start()
         self._closing.push_async_callback(client.close)
         self.sinks.start()
@@ -107,6 +108,7 @@ class Collector:
             port=settings.kubelet_port,
             timeout_s=options.scrape_timeout / SECOND,
             concurrency=options.scrape_concurrency,
+            prepare=token.update,
             scraped=self.metrics.scraped,
         )
         self._manager = Manager(
@@ -127,11 +129,22 @@ class Collector:
         assert self._manager is not None, "start comes first"
         await self._manager.run()
 
+    async def tick(self, end: int) -> Tick:
+        """Collect one window now, the one that ends at `end` (ns since the epoch): for benchmarks and tests."""
+        assert self._manager is not None, "start comes first"
+        return await self._manager.tick(end)
+
+    @property
+    def report(self) -> ScrapeReport:
+        """How the latest scrape went."""
+        assert self._source is not None, "start comes first"
+        return self._source.report
+
     async def stop(self) -> None:
         """Take every part down, in the reverse of the order it was brought up. What sinks hold is delivered first."""
         await self._closing.aclose()
 
-    def _kubelet_options(self, connection: ApiConnection) -> KubeletOptions:
+    def _kubelet_options(self, connection: ApiConnection, token: ClusterToken) -> KubeletOptions:
         options, settings = self._options, self.settings
         insecure = options.kubelet_insecure_tls or (settings.in_cluster and settings.insecure)
         if settings.kubelet_https and insecure:
@@ -143,15 +156,15 @@ class Collector:
             ca_files=(*own_ca, *options.kubelet_ca_file),
             max_body_bytes=options.max_answer_bytes,
             time_limit_s=options.node_timeout / SECOND,
-            token=ClusterToken(connection),
+            token=token.current,
+            renew_token=token.renew,
         )
 
     def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
         self.metrics.exported(sink, seconds, outcome.value)
 
     def _ticked(self, tick: Tick) -> None:
-        assert self._source is not None
-        report = self._source.report
+        report = self.report
         entities = {kind.label: tick.batch.count(kind) for kind in Kind}
         self.metrics.ticked(
             seconds=tick.seconds,

@@ -86,16 +86,22 @@ class Influxd(Server):
     """InfluxDB 1.x with a question to ask it."""
 
     user = ""
+    """Who asks, where there are users; the password is the same."""
 
     def query(self, statement: str, database: str = "") -> list[dict[str, Any]]:
-        """The series that an InfluxQL statement answers with; an error in the answer fails."""
+        """The series that InfluxQL statements answer with; an error in the answer fails."""
+        user = {"u": self.user, "p": self.user} if self.user else {}
         form = {"q": statement, "db": database}
-        if self.user:
-            form |= {"u": self.user, "p": self.user}
-        with urlopen(Request(f"{self.url}/query", urlencode(form).encode()), timeout=30) as answer:
-            result = json.load(answer)["results"][0]
-        assert "error" not in result, result
-        return list(result.get("series", ()))
+        request = Request(f"{self.url}/query?{urlencode(user)}", urlencode(form).encode())
+        with urlopen(request, timeout=30) as answer:
+            results = json.load(answer)["results"]
+        assert not any("error" in result for result in results), results
+        return [series for result in results for series in result.get("series", ())]
+
+    def write(self, database: str, lines: str) -> None:
+        """Write line protocol into the database's default policy."""
+        with urlopen(Request(f"{self.url}/write?{urlencode({'db': database})}", lines.encode()), timeout=30):
+            pass
 
     def policies(self, database: str) -> dict[str, tuple[str, bool]]:
         """Retention policy -> duration and whether it is the default one."""

@@ -47,6 +47,8 @@ class Dispatcher:
         for route in routes:
             if route.style is Style.PLAIN:
                 self._plain.setdefault(route.path, {})[route.method] = route
+            elif not self._below_root(route.path):
+                raise ValueError(f"route {route.path} answers JSON and so must lie below one of {self._api_roots}")
             else:
                 _plant(self._tree, route)
 
@@ -58,7 +60,7 @@ class Dispatcher:
         clean = clean_path(path)
         if clean != path:
             return Outcome(_moved(location(clean, query)), UNMATCHED, api=False)
-        api = any(path == root or path.startswith(f"{root}/") for root in self._api_roots)
+        api = self._below_root(path)
         routes, values = self._find(path, api=api)
         if not routes:
             return Outcome(_not_found(api=api), UNMATCHED, api)
@@ -71,6 +73,9 @@ class Dispatcher:
             return Outcome(text_answer("406: Not Acceptable", 406), route.name, api)
         request = Request(method, path, dict(zip(_names(route), values, strict=True)), parse_query(query), headers)
         return Outcome(self._handled(route, request), route.name, api)
+
+    def _below_root(self, path: str) -> bool:
+        return any(path == root or path.startswith(f"{root}/") for root in self._api_roots)
 
     def _find(self, path: str, *, api: bool) -> tuple[Mapping[str, Route], tuple[str, ...]]:
         """Method -> route, and the values of the path parameters."""

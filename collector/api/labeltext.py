@@ -13,12 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from collector.api.families import KIND_LABELS
-from collector.core.entities import FREE, NULL, EntityTable
+from collector.core.entities import NULL, EntityTable
 from collector.core.metrics import Kind
 from collector.core.slots import LabelTable
 
-PIECE = 1024
+PIECE = 4096
 
 Texts: TypeAlias = Any
 """A pyarrow StringArray; the stubs do not follow it through the string kernels."""
@@ -63,16 +62,16 @@ class RowTexts:
         first = number * PIECE
         versions = entities.label_version[first : min(first + PIECE, entities.size)]
         piece = self._pieces.get(number)
-        if piece is None:
-            texts = [entity_text(entities, first + i) for i in range(len(versions))]
-        elif len(versions) == len(piece.versions) and np.array_equal(versions, piece.versions):
+        known = 0 if piece is None else len(piece.versions)
+        if piece is not None and known == len(versions) and np.array_equal(versions, piece.versions):
             return piece.texts
-        else:
-            known = len(piece.versions)
-            texts = piece.texts.to_pylist() + [""] * (len(versions) - known)
-            changed = np.flatnonzero(versions[:known] != piece.versions).tolist()
-            for i in (*changed, *range(known, len(versions))):
-                texts[i] = entity_text(entities, first + i)
+        texts = ([] if piece is None else piece.texts.to_pylist()) + [""] * (len(versions) - known)
+        changed = np.ones(len(versions), np.bool_)
+        if piece is not None:
+            changed[:known] = versions[:known] != piece.versions
+        rows = np.flatnonzero(changed)
+        for i, text in zip(rows.tolist(), entity_texts(entities, rows + first), strict=True):
+            texts[i] = text
         piece = self._pieces[number] = _Piece(versions.copy(), pa.array(texts, pa.string()))
         return piece.texts
 
@@ -107,25 +106,48 @@ class GroupTexts:
         return pa.array([texts[i] for i in numbers.tolist()], pa.string())
 
 
-def entity_text(entities: EntityTable, row: int) -> str:
-    """The text of one entity."""
-    code = int(entities.kind[row])
-    if code in {FREE, Kind.CLUSTER}:
-        return ""
-    kind, name = Kind(code), entities.name[row]
-    values = {}
-    node = int(entities.node[row])
-    if node != NULL:
-        values["node"] = entities.name[node]
-    match kind:
-        case Kind.NAMESPACE:
-            values["namespace"] = name
-        case Kind.SYS_CONTAINER:
-            values["container"] = name
-        case Kind.POD | Kind.POD_CONTAINER:
-            pod = row if kind is Kind.POD else int(entities.parent[row])
-            if kind is Kind.POD_CONTAINER:
-                values["container"] = name
-            values["pod"] = entities.name[pod]
-            values["namespace"] = entities.name[int(entities.parent[pod])]
-    return "{" + ",".join(label(key, values[key]) for key in KIND_LABELS[kind] if key in values)
+def entity_texts(entities: EntityTable, rows: NDArray[np.intp]) -> list[str]:
+    """The texts of `rows`; the order of the labels is that of KIND_LABELS."""
+    names = [entities.name[row] for row in rows.tolist()]
+    if _SPECIAL.search("".join(names)):
+        names = [escaped(name) for name in names]
+    parents = entities.parent[rows]
+    columns = (entities.kind[rows], parents, entities.parent[parents], entities.node[rows])
+    of_row = _LabelOf(entities)
+    texts = []
+    for name, kind, parent, grandparent, node in zip(names, *(column.tolist() for column in columns), strict=True):
+        if kind == Kind.POD_CONTAINER:
+            texts.append(
+                f'{{{of_row["namespace", grandparent]}{of_row["pod", parent]}container="{name}"{of_row["node", node]}'
+            )
+        elif kind == Kind.POD:
+            texts.append(f'{{{of_row["namespace", parent]}pod="{name}"{of_row["node", node]}')
+        elif kind == Kind.SYS_CONTAINER:
+            texts.append(f'{{container="{name}"{of_row["node", node]}')
+        elif kind in _SINGLE:
+            texts.append(f'{{{_SINGLE[kind]}="{name}"')
+        else:
+            texts.append("")
+    return texts
+
+
+_SINGLE = {int(Kind.NODE): "node", int(Kind.NAMESPACE): "namespace"}
+
+
+class _LabelOf(dict[tuple[str, int], str]):
+    """(label name, row) -> the label as others carry it: with a comma behind it, a node's with one before it."""
+
+    def __init__(self, entities: EntityTable) -> None:
+        super().__init__()
+        self._entities = entities
+
+    def __missing__(self, key: tuple[str, int]) -> str:
+        name, row = key
+        if row == NULL:
+            text = ""
+        elif name == "node":
+            text = "," + label(name, self._entities.name[row])
+        else:
+            text = label(name, self._entities.name[row]) + ","
+        self[key] = text
+        return text

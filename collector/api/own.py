@@ -9,10 +9,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as TEXT
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from collector.api.negotiation import openmetrics_wanted
 from collector.api.route import ANY, Answer, Context, Request, Route, Style
+
+OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
 
 SAMPLES_AT_ONCE = 1000
 _CREATED = "_created"
@@ -21,14 +26,9 @@ _CREATED = "_created"
 
 def own_metrics(context: Context, request: Request) -> Answer:
     """The collector's own metrics, in the format the client prefers."""
-    encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return Answer(registry_text(context.metrics.registry, encoder), content_type)
-
-
-def openmetrics_wanted(request: Request) -> bool:
-    """Whether the client prefers OpenMetrics to the older text format."""
-    _, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return content_type.startswith("application/openmetrics-text")
+    if openmetrics_wanted(request.headers.get("Accept", "")):
+        return Answer(registry_text(context.metrics.registry, openmetrics.generate_latest), OPENMETRICS)
+    return Answer(registry_text(context.metrics.registry, generate_latest), TEXT)
 
 
 async def registry_text(registry: CollectorRegistry, encoder: Callable[[Collector], bytes]) -> AsyncIterator[bytes]:

@@ -5,22 +5,20 @@ withheld after a while: with none, Prometheus marks the series stale, where old 
 """
 
 from collector.api.families import KIND_NAMES
-from collector.api.own import openmetrics_wanted
+from collector.api.negotiation import openmetrics_wanted
+from collector.api.own import OPENMETRICS, TEXT
 from collector.api.route import ANY, Answer, BadRequestError, Context, Request, Route, Style
 from collector.core.metrics import Kind
 
 MAX_AGE_NS = 180 * 1_000_000_000
 """A batch is shown for this long, and for at least three times the time between the last two batches."""
 
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
 _KINDS = {name: kind for kind, name in KIND_NAMES.items()}
 
 
 def cluster_metrics(context: Context, request: Request) -> Answer:
     """The latest batch as Prometheus text, or as OpenMetrics where the client prefers it."""
-    openmetrics = openmetrics_wanted(request)
+    openmetrics = openmetrics_wanted(request.headers.get("Accept", ""))
     content_type = OPENMETRICS if openmetrics else TEXT
     kinds = _wanted(request)
     batch = context.store.latest()

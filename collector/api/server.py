@@ -13,7 +13,7 @@ from aiohttp import web
 
 from collector.api import API_ROOTS, ROUTES
 from collector.api.dispatch import Dispatcher, Outcome
-from collector.api.encoding import Compressor, heapster_encoding, standard_encoding
+from collector.api.negotiation import Compressor, heapster_encoding, standard_encoding
 from collector.api.route import Context, Route
 from collector.errors import StartError
 

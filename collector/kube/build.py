@@ -122,7 +122,7 @@ class Builder:
             unschedulable=bool(spec.unschedulable),
             external_id=spec.external_id or "",
             labels=self._shared_labels(meta.labels),
-            annotations=self._shared_labels(meta.annotations),
+            annotations={k: v or "" for k, v in (meta.annotations or {}).items()},
             capacity=self._resources(status.capacity),
             allocatable=self._resources(status.allocatable),
             kubelet_port=(endpoint and endpoint.port) or 0,

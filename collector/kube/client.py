@@ -95,10 +95,14 @@ class Collection(Generic[K, T]):
             if token:
                 query.append(("continue", token))
             page = self._decoder.page(await self._body(query, deadline))
-            token = page.continue_token
             yield page
-            if not token:
+            if not page.continue_token:
                 return
+            if page.continue_token == token:
+                raise KubernetesError(
+                    f"API server {self._connection.url}: a page of {self._resource.plural} names itself as the next one"
+                )
+            token = page.continue_token
 
     async def watch(self, resource_version: str) -> AsyncGenerator[Batch[K, T], None]:
         """See `Source.watch`; one batch for every piece of the stream, empty where a piece completes no line."""

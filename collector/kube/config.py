@@ -34,6 +34,7 @@ TOKEN_AGE: Final = 60.0
 """Seconds after which a token file is read again; the kubelet replaces it when 80 % of its life is over."""
 
 _PLUGIN_SECONDS: Final = 30.0
+_WORDS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +164,8 @@ async def _load_kubeconfig(access: ClusterAccess, configuration: Configuration) 
         ) from error
     except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         # The library meets a file of an unexpected shape with whatever its code happens to raise.
-        reason = " ".join(str(error).split()) or type(error).__name__
         turn = f" (context {access.context})" if access.context else ""
-        raise StartError(f"kubeconfig {paths}{turn} cannot be used: {reason}") from error
+        raise StartError(f"kubeconfig {paths}{turn} cannot be used: {_words(error)}") from error
     if "exec" in user:
         configuration.refresh_api_key_hook = _ExecRenewal(loader)
     elif "tokenFile" in user:
@@ -190,6 +190,12 @@ def _user_section(config: ConfigNode, context: str | None) -> ConfigNode:
         entry.value["user"] = {}
     section: ConfigNode = entry["user"]
     return section
+
+
+def _words(error: Exception) -> str:
+    """What a library or plugin says, on one line; of a plugin's traceback the end, which says most."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _WORDS else f"...{words[-_WORDS:]}"
 
 
 def _checked_url(url: str, access: ClusterAccess) -> str:
@@ -250,6 +256,5 @@ class _ExecRenewal:
             async with self._running, asyncio.timeout(_PLUGIN_SECONDS):
                 await self._loader.load_from_exec_plugin()
         except (ConfigException, OSError, ValueError, LookupError) as error:
-            reason = str(error) or f"no answer within {_PLUGIN_SECONDS:g} s"
-            raise ApiServerError(f"the credential plugin of the kubeconfig failed: {reason}") from error
+            raise ApiServerError(f"the credential plugin of the kubeconfig failed: {_words(error)}") from error
         configuration.api_key["BearerToken"] = self._loader.token

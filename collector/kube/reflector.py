@@ -94,14 +94,20 @@ class Reflector(Generic[K, T]):
             if not self._version:
                 await self._list()
             await self._watch()
-        except ApiServerError:
-            raise  # what is stored is still a state of the server: go on from there
+        except ApiServerError as error:
+            # What is stored is still a state of the server: go on from there. But where listing is allowed and watching
+            # is not, listing again at every try is the next best thing.
+            if error.lasting:
+                self._version = ""
+            raise
         except Exception:
             # Expired, or something we cannot read and would meet again: begin anew.
             self._version = ""
             raise
 
     async def _list(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         listed: list[T] = []
         version = ""
         try:
@@ -117,7 +123,8 @@ class Reflector(Generic[K, T]):
         self._store.replace(listed)
         self._version = version or "0"  # 0: any state will do, and it comes as ADDED events first
         self._page_limit = self._pace.page_limit
-        self._recovered(f"listed {len(listed)}")
+        self._recovered()
+        _log.info("%s: listed %d in %.1f s", self._plural, len(listed), loop.time() - began)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -127,19 +134,19 @@ class Reflector(Generic[K, T]):
                 if batch.changes:
                     self._store.apply(batch.changes)
                 self._version = batch.resource_version or self._version
-                self._recovered("watching again")
+                self._recovered()
                 if batch.resource_version:
                     self._backoff.reset()
         if loop.time() - began < self._pace.watch_shortest:
             raise ApiServerError(f"the watch of {self._plural} was ended at once; something between us cuts it")
         self._backoff.reset()
 
-    def _recovered(self, how: str) -> None:
+    def _recovered(self) -> None:
         """There is contact. Pauses start small again only once a watch lasts: a list alone may come before a 410."""
         self._store.reached(self._source.oddities_count)
         if self._complaint:
             self._complaint = ""
-            _log.info("%s: %s", self._plural, how)
+            _log.info("%s: in contact again", self._plural)
 
     def _complain(self, error: Exception, pause: float) -> None:
         """Tell the store always, the log once per kind of trouble."""

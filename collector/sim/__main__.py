@@ -52,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
         shown = "" if default is None else f" (default {default})"
         known.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=text + shown)
     known.add_argument("--tls", action=argparse.BooleanOptionalAction, default=True, help="HTTPS with a generated CA")
-    known.add_argument("--psi", action=argparse.BooleanOptionalAction, default=True, help="report pressure stall sections")
+    known.add_argument(
+        "--psi", action=argparse.BooleanOptionalAction, default=True, help="report pressure stall sections"
+    )
     known.add_argument("--ready-file", "--port-file", type=Path, help="write the line of JSON to this file too")
     return known
 

@@ -5,6 +5,8 @@ import math
 import resource
 import ssl
 import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +20,43 @@ from collector.sim.clock import ManualClock
 from collector.sim.config import SimConfig
 from collector.sim.faults import Fault, FaultKind, spread
 from collector.sim.kubelets import Kubelets
+from collector.sim.replay import ReplayedWorld
 from collector.sim.world import InventedWorld, World
 
 _SPARE_FILES = 64
+_API_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
 
 
 class SimulatedCluster:
     """A cluster that answers like a real one. Nothing listens before `start`; `stop` removes all it made.
 
-    `kubeconfig`, `ca_file` and `token_file` are files in a temporary directory of its own; `api_url` and `kubelet_port` are known after
-    `start`. Use as an async context manager, or call `start` and `stop`.
+    `kubeconfig`, `ca_file` and `token_file` are files in a temporary directory of its own; these, `api_url` and `kubelet_port` are
+    known after `start`. Use as an async context manager, or call `start` and `stop`. Node i has the address `addresses[i]`.
+    UsageError from the constructor when captures cannot be read.
     """
 
     def __init__(self, config: SimConfig) -> None:
         self.config = config
         self.origin = math.floor(config.clock())
-        self.world: World = InventedWorld(config, self.origin)
+        self.world: World = (
+            InventedWorld(config, self.origin)
+            if config.captures is None
+            else ReplayedWorld(config.captures, self.origin)
+        )
+        self.node_names = self.world.node_names
+        network = ipaddress.IPv4Network(config.network)
+        if network.num_addresses < len(self.node_names) + 4:
+            raise UsageError(
+                f"--network {config.network}: {network.num_addresses} addresses for {len(self.node_names)} nodes"
+            )
+        self.addresses = tuple(str(network[node + 1]) for node in range(len(self.node_names)))
         self.api_url = ""
         self.kubelet_port = 0
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._runner: web.AppRunner | None = None
+        self._api_address = str(network[-2])
+        self._directory: Path | None = None
         self._kubelets: Kubelets | None = None
         self._api: ApiServer | None = None
-        hosts = ipaddress.IPv4Network(config.network)
-        self.addresses = tuple(str(hosts[node + 1]) for node in range(len(self.world.node_names)))
-        self._api_address = str(hosts[-2])
+        self._running = AsyncExitStack()
 
     async def __aenter__(self) -> "SimulatedCluster":
         await self.start()
@@ -58,7 +72,7 @@ class SimulatedCluster:
 
     @property
     def ca_file(self) -> Path:
-        """The CA's certificate, PEM."""
+        """The CA's certificate, PEM; not written without TLS."""
         return self._path("ca.crt")
 
     @property
@@ -67,21 +81,14 @@ class SimulatedCluster:
         return self._path("token")
 
     @property
-    def node_names(self) -> tuple[str, ...]:
-        """Names of the nodes; node i listens on `addresses[i]`."""
-        return self.world.node_names
-
-    @property
     def api(self) -> ApiServer:
-        """The API server, with its faults."""
-        if self._api is None:
-            raise StartError("the simulated cluster has not been started")
+        """The API server, to set its faults."""
+        assert self._api is not None, "the simulated cluster is not running"
         return self._api
 
     async def start(self) -> None:
         """Listen. StartError when a port is taken or too few files may be open."""
         _raise_file_limit(len(self.addresses))
-        self._directory = tempfile.TemporaryDirectory(prefix="simulated-cluster-")
         try:
             await self._start()
         except BaseException:
@@ -89,66 +96,67 @@ class SimulatedCluster:
             raise
 
     async def stop(self) -> None:
-        """Close every connection, stop listening, remove the temporary directory; harmless when not started."""
-        if self._api is not None:
-            self._api.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._kubelets is not None:
-            await self._kubelets.stop()
-        if self._directory is not None:
-            self._directory.cleanup()
-        self._api = self._runner = self._kubelets = self._directory = None
+        """Close every connection, stop listening, remove the temporary directory; harmless when not running."""
+        await self._running.aclose()
+        self._api = self._kubelets = self._directory = None
 
     async def set_fault(self, node: str | int, fault: Fault | FaultKind | str | None) -> None:
-        """Give a node (name or number) a fault, or take it away with None. UsageError for an unknown name."""
-        assert self._kubelets is not None, "set_fault is for a running cluster"
+        """Give a node (name or number) a fault, or take it away with None. UsageError for an unknown name or fault."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
         if isinstance(fault, str):
             try:
                 fault = Fault(FaultKind(fault), self.config.fault_seconds)
             except ValueError:
-                known = ", ".join(FaultKind)
-                raise UsageError(f"fault {fault!r}: unknown, choose one of {known}") from None
+                raise UsageError(f"fault {fault!r}: unknown, choose one of {', '.join(FaultKind)}") from None
         await self._kubelets.set_fault(self._number(node), fault)
 
     def advance(self, seconds: float) -> float:
-        """Move a manual clock; gives the new time."""
+        """Move a manual clock; gives the new time. UsageError with any other clock."""
         if not isinstance(self.config.clock, ManualClock):
             raise UsageError("advance: the cluster's clock is not a ManualClock")
         return self.config.clock.advance(seconds)
 
     def truth(self, node: str | int, at: float | None = None) -> dict[str, Any]:
-        """The decoded summary `node` would give at `at` (now by default), faults aside."""
+        """The decoded summary `node` would give at `at` (seconds since 1970; now by default), faults aside; asking changes nothing."""
         moment = self.config.clock() if at is None else at
         decoded: dict[str, Any] = msgspec.json.decode(self.world.summary_at(self._number(node), moment))
         return decoded
 
     async def _start(self) -> None:
-        authority = Authority() if self.config.tls else None
-        self._kubelets = Kubelets(
-            self.config, self.world, self.addresses, self._contexts(authority), self.config.clock()
+        config = self.config
+        self._directory = Path(
+            self._running.enter_context(tempfile.TemporaryDirectory(prefix="simulated-cluster-"))
         )
-        fractions = self.config.fractions()
-        await self._kubelets.start(spread(fractions, len(self.addresses), self.config.seed, self.config.fault_seconds))
-        self.kubelet_port = self._kubelets.port
-        self._api = ApiServer(self.config, self.origin, self.world.collections(self.addresses, self.kubelet_port))
-        self._runner = web.AppRunner(self._api.application(), access_log=None, shutdown_timeout=0.5)
-        await self._runner.setup()
-        context = authority.context("kubernetes", ["kubernetes", "kubernetes.default", "localhost"], [self._api_address]) if authority else None
-        site = web.TCPSite(self._runner, self._api_address, self.config.api_port, ssl_context=context)
-        try:
-            await site.start()
-        except OSError as error:
-            raise StartError(
-                f"the API server on {self._api_address}:{self.config.api_port} cannot listen: {error.strerror}; "
-                f"choose another --api-port (0 takes a free one)"
-            ) from error
-        port = self._runner.addresses[0][1]
-        scheme = "https" if authority else "http"
-        self.api_url = f"{scheme}://{self._api_address}:{port}"
+        authority = Authority() if config.tls else None
+        kubelets = Kubelets(config, self.world, self.addresses, self._contexts(authority), config.clock())
+        self._running.push_async_callback(kubelets.stop)
+        faults = spread(config.fractions(), len(self.addresses), config.seed, config.fault_seconds)
+        await kubelets.start(faults)
+        self._kubelets, self.kubelet_port = kubelets, kubelets.port
+        await self._start_api(authority)
         self._write_files(authority)
 
-    def _contexts(self, authority: Authority | None) -> Any:
+    async def _start_api(self, authority: Authority | None) -> None:
+        collections = self.world.collections(self.addresses, self.kubelet_port)
+        self._api = ApiServer(self.config, self.origin, collections)
+        runner = web.AppRunner(self._api.application(), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._running.push_async_callback(runner.cleanup)
+        self._running.callback(self._api.watches.close)
+        context = authority.context("kubernetes", _API_NAMES, [self._api_address]) if authority else None
+        port = self.config.api_port
+        try:
+            await web.TCPSite(runner, self._api_address, port, ssl_context=context).start()
+        except OSError as error:
+            raise StartError(
+                f"the API server cannot listen on {self._api_address}:{port}: {error.strerror}; "
+                f"choose another --api-port (0 takes a free one) or --network"
+            ) from error
+        scheme = "https" if authority else "http"
+        self.api_url = f"{scheme}://{self._api_address}:{runner.addresses[0][1]}"
+
+    def _contexts(self, authority: Authority | None) -> Callable[[int], ssl.SSLContext | None]:
+        """For each node its TLS context, shared by a run of nodes."""
         contexts: dict[int, ssl.SSLContext] = {}
 
         def context(node: int) -> ssl.SSLContext | None:
@@ -156,10 +164,9 @@ class SimulatedCluster:
                 return None
             run = node // NODES_PER_CERTIFICATE
             if run not in contexts:
-                part = slice(run * NODES_PER_CERTIFICATE, (run + 1) * NODES_PER_CERTIFICATE)
-                contexts[run] = authority.context(
-                    f"system:node:{self.node_names[node]}", self.node_names[part], self.addresses[part]
-                )
+                nodes = slice(run * NODES_PER_CERTIFICATE, (run + 1) * NODES_PER_CERTIFICATE)
+                common_name = f"system:node-group:{run}"
+                contexts[run] = authority.context(common_name, self.node_names[nodes], self.addresses[nodes])
             return contexts[run]
 
         return context
@@ -189,9 +196,8 @@ class SimulatedCluster:
             raise UsageError(f"node {node!r}: not in the simulated cluster") from None
 
     def _path(self, name: str) -> Path:
-        if self._directory is None:
-            raise StartError("the simulated cluster has not been started")
-        return Path(self._directory.name) / name
+        assert self._directory is not None, "the simulated cluster is not running"
+        return self._directory / name
 
 
 def _raise_file_limit(nodes: int) -> None:

@@ -5,6 +5,7 @@ cut into groups and each group looked up. Leading zeros become spaces, which JSO
 """
 
 import datetime
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,9 @@ def _write_batch(numbers: I64, lanes: int, out: Lanes) -> None:
             upper = pair // np.uint32(_GROUP)
             pair -= upper * np.uint32(_GROUP)
             leading = upper == 0 if higher is None else (upper == 0) & (higher == 0)
-            out[:, :, lane - 1] = _GROUPS.take(upper + (_GROUP if higher is None else (higher == 0) * np.uint32(_GROUP)))
+            out[:, :, lane - 1] = _GROUPS.take(
+                upper + (_GROUP if higher is None else (higher == 0) * np.uint32(_GROUP))
+            )
             pair += leading * np.uint32(last)
         else:
             pair += np.uint32(last)
@@ -88,4 +91,12 @@ def text_lanes(text: bytes, lanes: int) -> bytes:
 
 def rfc3339(seconds: int) -> str:
     """One time as text, without NumPy."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    day, rest = divmod(seconds, 86_400)
+    minutes, second = divmod(rest, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{_date(day)}T{hour:02d}:{minute:02d}:{second:02d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _date(day: int) -> str:
+    return (datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat()

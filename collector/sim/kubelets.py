@@ -30,8 +30,8 @@ class NodeAnswers(Protocol):
     def summary(self, node: int, *, only_cpu_and_memory: bool) -> bytes | memoryview:
         """The body of /stats/summary, now."""
 
-    def resource(self, node: int) -> bytes | memoryview:
-        """The body of /metrics/resource, now."""
+    def resource(self, node: int) -> bytes | None:
+        """The body of /metrics/resource, now; None where the kubelet has no such endpoint."""
 
 
 class Kubelets:
@@ -134,10 +134,11 @@ class Kubelets:
             light = "only_cpu_and_memory=true" in request.query
             body = self._answers.summary(node, only_cpu_and_memory=light)
             return Answer(200, body, content_type="application/json")
-        if path == "/metrics/resource":
+        resource = self._answers.resource(node) if path == "/metrics/resource" else None
+        if resource is not None:
             started = ("Process-Start-Time-Unix", str(int(self._started)))
             content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
-            return Answer(200, self._answers.resource(node), content_type, headers=(started,))
+            return Answer(200, resource, content_type, headers=(started,))
         return _text(404, b"404: Page Not Found" if path.startswith("/stats") else b"404 page not found\n")
 
     def _garbage(self, node: int, request: Request) -> Answer:

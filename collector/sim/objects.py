@@ -4,18 +4,37 @@ Objects hold what a real object holds as far as clients of the metrics world rea
 """
 
 import hashlib
+from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from collector.sim.digits import rfc3339
 from collector.sim.identity import PodIdentity, make_uid, node_uid, pod_identity
 from collector.sim.life import Lives
-from collector.sim.plan import DAY, NEVER, Plan
+from collector.sim.plan import DAY, Plan
 from collector.sim.versions import event_version
 from collector.sim.workloads import ContainerSpec, Kind, Workload
 
 KUBELET_VERSION = "v1.36.2"
 HEARTBEAT_SECONDS = 300
 Json = dict[str, Any]
+
+
+def namespace_object(name: str, row: int, origin: int) -> Json:
+    """An active namespace, created sixty days before the origin and not changed since."""
+    created = -60 * DAY
+    return {
+        "metadata": {
+            "name": name,
+            "uid": make_uid("namespace", name),
+            "resourceVersion": str(event_version(created, row)),
+            "creationTimestamp": rfc3339(origin + created),
+            "labels": {"kubernetes.io/metadata.name": name},
+        },
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"},
+    }
 
 
 class ClusterObjects:
@@ -25,24 +44,13 @@ class ClusterObjects:
         self._plan = plan
         self._addresses = addresses
         self._kubelet_port = kubelet_port
-        names = {workload.namespace for workload in plan.workloads}
-        self.namespaces: tuple[str, ...] = tuple(sorted(names | {"default", "kube-system", "kube-public"}))
         self.pods_per_node = len(plan.classes)
+        self._encoded_specs: dict[int, msgspec.Raw] = {}
 
-    def namespace(self, row: int) -> Json:
-        """The namespace in `row` of `namespaces`; it has not changed since long before the origin."""
-        name, created = self.namespaces[row], -60 * DAY
-        return {
-            "metadata": {
-                "name": name,
-                "uid": make_uid(self._plan.config.seed, "namespace", name),
-                "resourceVersion": str(event_version(created, row)),
-                "creationTimestamp": self._time(created),
-                "labels": {"kubernetes.io/metadata.name": name},
-            },
-            "spec": {"finalizers": ["kubernetes"]},
-            "status": {"phase": "Active"},
-        }
+    def namespaces(self) -> list[Json]:
+        """The namespaces of all workloads and Kubernetes' own."""
+        names = {workload.namespace for workload in self._plan.workloads} | {"default", "kube-system", "kube-public"}
+        return [namespace_object(name, row, self._plan.origin) for row, name in enumerate(sorted(names))]
 
     def last_heartbeat(self, node: int, second: int) -> int:
         """When the node's status was written last, at `second`: every five minutes, at the node's own second."""
@@ -89,11 +97,12 @@ class ClusterObjects:
             },
         }
 
-    def pod(self, node: int, slot: int, generation: int, second: int, alive: Lives, row: int) -> Json:
-        """The pod that fills `slot` in `generation`, at `second`; its times are in row `row` of `alive`."""
+    def pod(self, node: int, slot: int, second: int, alive: Lives, row: int) -> Json:
+        """The pod that fills `slot` at `second`; its life stands in row `row` of `alive`."""
         plan = self._plan
-        workload = plan.workloads[plan.slots.workload[node, slot]]
-        identity = pod_identity(plan, node, slot, generation)
+        workload_row = int(plan.slots.workload[node, slot])
+        workload = plan.workloads[workload_row]
+        identity = pod_identity(plan, node, slot, int(alive.generation[row, slot]))
         birth, ready = int(alive.birth[row, slot]), int(alive.birth[row, slot] + plan.slots.delay[node, slot])
         started: list[int] = alive.started[row, slot].tolist()
         restarts: list[int] = alive.restarts[row, slot].tolist()
@@ -121,7 +130,7 @@ class ClusterObjects:
             ordinal = identity.name.rpartition("-")[2]
             metadata["labels"] = {**workload.labels, "apps.kubernetes.io/pod-index": ordinal}
         status = self._pod_status(node, slot, workload, identity, birth, ready, started, restarts, second)
-        return {"metadata": metadata, "spec": self._pod_spec(node, workload, identity), "status": status}
+        return {"metadata": metadata, "spec": self._pod_spec(node, workload_row, identity), "status": status}
 
     def _node_labels(self, node: int) -> Json:
         cores, name = int(self._plan.nodes.cores[node]), self._plan.node_names[node]
@@ -178,9 +187,10 @@ class ClusterObjects:
             version, controller = "apps/v1", make_uid(seed, kind, workload.namespace, name)
         return {"apiVersion": version, "kind": kind, "name": name, "uid": controller, "controller": True}
 
-    def _pod_spec(self, node: int, workload: Workload, identity: PodIdentity) -> Json:
+    def _pod_spec(self, node: int, workload_row: int, identity: PodIdentity) -> Json:
+        workload = self._plan.workloads[workload_row]
         spec: Json = {
-            "containers": [_container_spec(container) for container in workload.containers],
+            "containers": self._container_specs(workload_row),
             "restartPolicy": "Always",
             "terminationGracePeriodSeconds": 30,
             "dnsPolicy": "ClusterFirst",
@@ -198,6 +208,14 @@ class ClusterObjects:
             claim = {"claimName": f"data-{identity.name}"}
             spec["volumes"] = [{"name": "data", "persistentVolumeClaim": claim}]
         return spec
+
+    def _container_specs(self, workload_row: int) -> msgspec.Raw:
+        """The containers of a workload's pods, encoded: the same for all of them."""
+        encoded = self._encoded_specs.get(workload_row)
+        if encoded is None:
+            specs = [_container_spec(container) for container in self._plan.workloads[workload_row].containers]
+            encoded = self._encoded_specs[workload_row] = msgspec.Raw(msgspec.json.encode(specs))
+        return encoded
 
     def _pod_status(
         self,
@@ -260,13 +278,18 @@ class ClusterObjects:
             "ready": running,
             "restartCount": count,
             "image": spec.image,
-            "imageID": f"sha256:{make_uid(spec.image).replace('-', '') * 2}",
+            "imageID": _image_id(spec.image),
             "started": running,
             **({"containerID": f"containerd://{digits}"} if running else {}),
         }
 
     def _time(self, second: int) -> str:
         return rfc3339(self._plan.origin + second)
+
+
+@lru_cache(maxsize=50_000)
+def _image_id(image: str) -> str:
+    return f"sha256:{hashlib.blake2b(image.encode(), digest_size=32).hexdigest()}"
 
 
 def _container_spec(spec: ContainerSpec) -> Json:
@@ -283,6 +306,3 @@ def _container_spec(spec: ContainerSpec) -> Json:
         "terminationMessagePolicy": "File",
         "imagePullPolicy": "IfNotPresent",
     }
-
-
-__all__ = ["NEVER", "ClusterObjects"]

@@ -52,7 +52,13 @@ class SimProcess:
         """Start the process and wait until it is ready."""
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "collector.sim", *self._arguments, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+            sys.executable,
+            "-m",
+            "collector.sim",
+            *self._arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None

@@ -54,9 +54,7 @@ def write_resource(plan: Plan, writer: SummaryWriter, node: int, now: float) -> 
         "pod_swap_usage_bytes": pod_swap,
         "resource_scrape_error": ["resource_scrape_error 0"],
     }
-    lines = [
-        line for name, rows in families.items() if rows for line in (*_HEADS[name], *sorted(rows))
-    ]
+    lines = [line for name, rows in families.items() if rows for line in (*_HEADS[name], *sorted(rows))]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -73,16 +71,46 @@ def _head(name: str, stability: str, text: str, kind: str) -> tuple[str, str]:
 _HEADS = {
     name: _head(name, stability, text, kind)
     for name, stability, text, kind in (
-        ("container_cpu_usage_seconds_total", "STABLE", "Cumulative cpu time consumed by the container in core-seconds", "counter"),
+        (
+            "container_cpu_usage_seconds_total",
+            "STABLE",
+            "Cumulative cpu time consumed by the container in core-seconds",
+            "counter",
+        ),
         ("container_memory_working_set_bytes", "STABLE", "Current working set of the container in bytes", "gauge"),
         ("container_start_time_seconds", "STABLE", "Start time of the container since unix epoch in seconds", "gauge"),
-        ("container_swap_usage_bytes", "ALPHA", "Current amount of the container swap usage in bytes. Reported only on non-windows systems", "gauge"),
-        ("node_cpu_usage_seconds_total", "STABLE", "Cumulative cpu time consumed by the node in core-seconds", "counter"),
+        (
+            "container_swap_usage_bytes",
+            "ALPHA",
+            "Current amount of the container swap usage in bytes. Reported only on non-windows systems",
+            "gauge",
+        ),
+        (
+            "node_cpu_usage_seconds_total",
+            "STABLE",
+            "Cumulative cpu time consumed by the node in core-seconds",
+            "counter",
+        ),
         ("node_memory_working_set_bytes", "STABLE", "Current working set of the node in bytes", "gauge"),
-        ("node_swap_usage_bytes", "ALPHA", "Current swap usage of the node in bytes. Reported only on non-windows systems", "gauge"),
+        (
+            "node_swap_usage_bytes",
+            "ALPHA",
+            "Current swap usage of the node in bytes. Reported only on non-windows systems",
+            "gauge",
+        ),
         ("pod_cpu_usage_seconds_total", "STABLE", "Cumulative cpu time consumed by the pod in core-seconds", "counter"),
         ("pod_memory_working_set_bytes", "STABLE", "Current working set of the pod in bytes", "gauge"),
-        ("pod_swap_usage_bytes", "ALPHA", "Current amount of the pod swap usage in bytes. Reported only on non-windows systems", "gauge"),
-        ("resource_scrape_error", "STABLE", "1 if there was an error while getting container metrics, 0 otherwise", "gauge"),
+        (
+            "pod_swap_usage_bytes",
+            "ALPHA",
+            "Current amount of the pod swap usage in bytes. Reported only on non-windows systems",
+            "gauge",
+        ),
+        (
+            "resource_scrape_error",
+            "STABLE",
+            "1 if there was an error while getting container metrics, 0 otherwise",
+            "gauge",
+        ),
     )
 }

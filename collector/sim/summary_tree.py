@@ -14,9 +14,7 @@ TOKEN_USED = 12_288
 TOKEN_INODES = 3_013_680
 MEMORY_INODES_USED = 9
 
-_PRESSURE: Tree = {
-    kind: {"total": 0, "avg10": 0, "avg60": 0, "avg300": 0} for kind in ("full", "some")
-}
+_PRESSURE: Tree = {kind: {"total": 0, "avg10": 0, "avg60": 0, "avg300": 0} for kind in ("full", "some")}
 
 
 class SummaryTree:
@@ -56,7 +54,11 @@ class SummaryTree:
                 "imageFs": _filesystem("node.image_time", "node.image", 0),
                 "containerFs": _filesystem("node.container_fs_time", "node.container_fs", 0),
             },
-            "rlimit": {"time": Time("node.rlimit_time", 0), "maxpid": 4_194_304, "curproc": Number("node.processes", 0, 2)},
+            "rlimit": {
+                "time": Time("node.rlimit_time", 0),
+                "maxpid": 4_194_304,
+                "curproc": Number("node.processes", 0, 2),
+            },
             "swap": {"time": Time("node.swap_time", 0), "swapAvailableBytes": 0, "swapUsageBytes": 0},
         }
 

@@ -49,9 +49,7 @@ class Load:
     def integral(self, seconds: F64) -> F64:
         """The integral of the load from time 0 to `seconds` (same shape, or one more leading axis)."""
         daily = self.daily_depth * DAY_SECONDS * wave_integral(seconds / DAY_SECONDS + self.daily_phase)
-        swing = (
-            self.swing_depth * self.swing_period * wave_integral(seconds / self.swing_period + self.swing_phase)
-        )
+        swing = self.swing_depth * self.swing_period * wave_integral(seconds / self.swing_period + self.swing_phase)
         return seconds + daily + swing
 
     def swing(self, seconds: F64) -> F64:

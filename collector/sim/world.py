@@ -3,11 +3,12 @@
 from typing import Protocol
 
 from collector.sim.config import SimConfig
-from collector.sim.inventory import Collection, Namespaces, Nodes, Pods
+from collector.sim.inventory import Collection, Nodes, Pods, StaticCollection
 from collector.sim.objects import ClusterObjects
 from collector.sim.plan import build_plan
 from collector.sim.resource import write_resource
 from collector.sim.summary import SummaryWriter
+from collector.sim.summary_light import cpu_and_memory
 from collector.sim.timeline import Timeline
 
 
@@ -22,8 +23,8 @@ class World(Protocol):
     def summary_at(self, node: int, now: float) -> bytes | memoryview:
         """The body of /stats/summary at `now`; asking changes nothing."""
 
-    def resource(self, node: int) -> bytes | memoryview:
-        """The body of /metrics/resource, now."""
+    def resource(self, node: int) -> bytes | None:
+        """The body of /metrics/resource, now; None where the kubelet has no such endpoint."""
 
     def collections(self, addresses: tuple[str, ...], kubelet_port: int) -> dict[str, Collection]:
         """The API server's collections, by resource name."""
@@ -40,14 +41,14 @@ class InventedWorld:
 
     def summary(self, node: int, *, only_cpu_and_memory: bool) -> bytes | memoryview:
         """The body of /stats/summary, now."""
-        del only_cpu_and_memory
-        return self._writer.write(node, self._clock())
+        body = self._writer.write(node, self._clock())
+        return cpu_and_memory(body) if only_cpu_and_memory else body
 
     def summary_at(self, node: int, now: float) -> bytes | memoryview:
         """The body of /stats/summary at `now`."""
         return self._writer.write(node, now)
 
-    def resource(self, node: int) -> bytes | memoryview:
+    def resource(self, node: int) -> bytes:
         """The body of /metrics/resource, now."""
         return write_resource(self._plan, self._writer, node, self._clock())
 
@@ -58,5 +59,5 @@ class InventedWorld:
         return {
             "nodes": Nodes(self._plan, objects, timeline),
             "pods": Pods(self._plan, objects, timeline),
-            "namespaces": Namespaces(objects),
+            "namespaces": StaticCollection("Namespace", objects.namespaces()),
         }

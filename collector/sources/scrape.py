@@ -14,16 +14,13 @@ from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.intake import Intake
 from collector.core.metrics import MetricTable
-from collector.errors import DecodeError, ScrapeError
+from collector.errors import DecodeError, FetchError, ScrapeError
 from collector.kube.listers import NodeLister
-from collector.sources.fanout import fan_out
-from collector.sources.kubelet import KubeletTarget
+from collector.sources.fanout import Reply, fan_out
+from collector.sources.kubelet import SUMMARY_PATH, KubeletTarget
 from collector.sources.summary import decode_summary
 
 log = logging.getLogger(__name__)
-
-SUMMARY_PATH = "/stats/summary"
-"""The path the kubelet registers; Heapster asked with a slash behind it (F34)."""
 
 
 @dataclass(slots=True)
@@ -53,9 +50,14 @@ class ScrapeManager:
         port: int,
         timeout_s: float,
         concurrency: int,
+        prepare: Callable[[], Awaitable[None]] | None = None,
         scraped: Callable[[str, str, float, str | None], None] = lambda *_: None,
     ) -> None:
-        """`scraped` is told of each node: source label, host name, seconds, reason of a failure or None."""
+        """Nothing is asked yet.
+
+        `prepare` is awaited before each scrape: credentials are renewed there. `scraped` is told of each node: source
+        label, node, seconds, reason of a failure or None.
+        """
         self._fetch = fetch
         self._nodes = nodes
         self._entities = entities
@@ -63,6 +65,7 @@ class ScrapeManager:
         self._port = port
         self._timeout_s = timeout_s
         self._concurrency = concurrency
+        self._prepare = prepare
         self._scraped = scraped
         self._troubles: dict[str, str] = {}
         """Node -> why it is left out or failed, as last logged: one line for each change."""
@@ -74,25 +77,32 @@ class ScrapeManager:
         batch = DataBatch(self._entities, self._metrics, end)
         intake, report = Intake(batch), ScrapeReport()
 
-        def take(target: KubeletTarget, answer: bytes | ScrapeError, seconds: float) -> None:
-            error = self._take(intake, answer)
-            reason = None if error is None else getattr(error, "reason", "decode")
+        def take(reply: Reply[KubeletTarget]) -> None:
+            target, answer = reply.target, reply.answer
             if isinstance(answer, bytes):
                 report.bytes_read += len(answer)
+            error = self._take(intake, answer)
+            reason = None
             if error is None:
                 report.answered += 1
             else:
-                report.failed[str(reason)] += 1
+                reason = error.reason if isinstance(error, FetchError) else "decode"
+                report.failed[reason] += 1
             self._note(target.node, None if error is None else str(error))
-            self._scraped(f"{self.name}:{target.address}:{target.port}", target.node, seconds, reason)
+            self._scraped(
+                f"{self.name}:{target.address}:{target.port}", target.node, reply.finished - reply.started, reason
+            )
 
-        report.late = await fan_out(
+        if self._prepare is not None:
+            await self._prepare()
+        count = await fan_out(
             self._targets(),
             lambda target: self._fetch(target, SUMMARY_PATH),
             deadline_s=self._timeout_s,
             concurrency=self._concurrency,
             on_result=take,
         )
+        report.late = count.late
         intake.flush()
         self.report = report
         return batch

@@ -26,7 +26,7 @@ from sinks.history.schema import (
     TIME_TYPE,
 )
 
-PIECE_ROWS = 4096
+PIECE_ROWS = 8192
 
 Order = NDArray[np.intp]
 

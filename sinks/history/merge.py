@@ -19,7 +19,7 @@ from sinks.history.columns import PIECE_ROWS, combined, trimmed
 from sinks.history.names import NONE, text_ranks
 from sinks.history.schema import SCHEMAS, TICKS_KEY, VERSION, VERSION_KEY, sort_columns, writer_options
 
-HOUR_ROWS = 32 * PIECE_ROWS
+HOUR_ROWS = 16 * PIECE_ROWS
 """Rows of a row group of a whole hour: a query for one entity reads one of them, and its footer stays small."""
 
 BUFFER_BYTES = 1 << 20
@@ -162,14 +162,22 @@ def _groups(tables: Iterator[pa.Table], schema: pa.Schema, rows: int) -> Iterato
     held: list[pa.Table] = []
     for table in tables:
         held.append(table)
-        if sum(map(len, held)) >= rows:
-            joined = _joined(held)
-            whole = len(joined) - len(joined) % rows
-            for start in range(0, whole, rows):
-                yield _conformed(joined.slice(start, rows), schema)
-            held = [joined.slice(whole)] if whole < len(joined) else []
+        while sum(map(len, held)) >= rows:
+            yield _conformed(_joined(_first(held, rows)), schema)
     if held:
         yield _conformed(_joined(held), schema)
+
+
+def _first(held: list[pa.Table], rows: int) -> list[pa.Table]:
+    """Take the first `rows` rows out of `held`."""
+    taken = []
+    while rows:
+        table = held.pop(0)
+        if len(table) > rows:
+            held.insert(0, table.slice(rows))
+        taken.append(table.slice(0, rows))
+        rows -= len(taken[-1])
+    return taken
 
 
 def _conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:

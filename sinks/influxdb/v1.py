@@ -5,10 +5,10 @@ F6). All are read.
 """
 
 import asyncio
-import errno
 import io
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,13 +18,10 @@ from collector.durations import format_duration
 from collector.errors import ExportError
 from sinks.influxdb import policy
 from sinks.influxdb.options import InfluxdbOptions
-from sinks.influxdb.wire import compressed, refusal, server_words, unreachable
+from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, server_words, unreachable
 
 ANSWER_LIMIT = 1 << 20
 """Bytes read of any answer."""
-
-_ATTEMPTS = 2
-"""A connection kept alive may be one that a restarted server has forgotten: points overwrite, so ask once more."""
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +41,7 @@ class WireV1:
         """Deliver lines; if the server has lost the database or the policy since, make them again, once."""
         if self._options.gzip:
             body = await compressed(body)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             target = await self._prepared()
             status, text = await self._ask("POST", "/write", target, body)
             if status in {200, 204}:
@@ -147,7 +144,7 @@ class WireV1:
     async def _ask(self, method: str, path: str, params: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
         """Status and text of one request. Raises ExportError when there is no answer."""
         headers = {"Content-Encoding": "gzip"} if body and self._options.gzip else {}
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 async with self._opened().request(
                     method,
@@ -159,10 +156,7 @@ class WireV1:
                 ) as answer:
                     return answer.status, await _bounded(answer)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-                forgotten = isinstance(error, aiohttp.ServerDisconnectedError) or (
-                    isinstance(error, OSError) and error.errno in {errno.ECONNRESET, errno.EPIPE}
-                )
-                if attempt + 1 == _ATTEMPTS or not forgotten:
+                if attempt + 1 == ATTEMPTS or not is_forgotten(error):
                     raise unreachable(self._url, self._options.timeout_ns, error) from error
         raise AssertionError
 
@@ -171,9 +165,12 @@ class WireV1:
             options = self._options
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=options.concurrency, ssl=options.tls or True),
-                auth=aiohttp.BasicAuth(options.user, options.password, "utf-8"),
                 timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
-                headers={"User-Agent": "heapster", "Content-Type": "text/plain; charset=utf-8"},
+                headers={
+                    "Authorization": f"Basic {b64encode(f'{options.user}:{options.password}'.encode()).decode()}",
+                    "Content-Type": "text/plain; charset=utf-8",
+                    "User-Agent": "heapster",
+                },
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session

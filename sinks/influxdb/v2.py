@@ -12,7 +12,7 @@ from influxdb_client.rest import ApiException
 
 from collector.errors import ExportError
 from sinks.influxdb.options import InfluxdbOptions
-from sinks.influxdb.wire import compressed, refusal, server_words, unreachable
+from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, server_words, unreachable
 
 
 class WireV2:
@@ -28,18 +28,22 @@ class WireV2:
         options = self._options
         if options.gzip:
             body = await compressed(body)
-        try:
-            written = await self._opened().write(bucket=options.bucket, org=options.org, record=body)
-        except ApiException as error:
-            status = int(error.status or 0)
-            if status == 401:
-                await self.close()  # the token file may hold a newer one by the next write
-            words = server_words(error.body or str(error.reason)) + _advice(status)
-            raise refusal(options.url, status, words) from error
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise unreachable(options.url, options.timeout_ns, error) from error
-        if not written:
-            raise ExportError(f"{options.url} answered a write with neither 204 nor an error; is it an InfluxDB?")
+        for attempt in range(ATTEMPTS):
+            try:
+                written = await self._opened().write(bucket=options.bucket, org=options.org, record=body)
+            except ApiException as error:
+                status = int(error.status or 0)
+                if status == 401:
+                    await self.close()  # the token file may hold a newer one by the next write
+                words = server_words(error.body or str(error.reason)) + _advice(status)
+                raise refusal(options.url, status, words) from error
+            except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+                if attempt + 1 == ATTEMPTS or not is_forgotten(error):
+                    raise unreachable(options.url, options.timeout_ns, error) from error
+            else:
+                if not written:
+                    raise ExportError(f"{options.url} answered a write with neither 204 nor an error; is it InfluxDB?")
+                return
 
     async def close(self) -> None:
         """Release the connections."""

@@ -5,10 +5,15 @@ import gzip
 import json
 from typing import Protocol
 
+import aiohttp
+
 from collector.errors import ExportError
 
 WORDS_LIMIT = 300
 """Characters of a server's answer that go into an error."""
+
+ATTEMPTS = 2
+"""A connection kept alive may be one that a restarted server has forgotten: points overwrite, so write once more."""
 
 _GZIP_LEVEL = 1
 
@@ -38,6 +43,12 @@ def unreachable(url: str, timeout_ns: int, error: BaseException) -> ExportError:
             f"{url} did not answer within {timeout_ns / 1e9:g} s; is it overloaded? the limit is the option timeout"
         )
     return ExportError(f"{url} cannot be reached: {str(error) or type(error).__name__}")
+
+
+def is_forgotten(error: BaseException) -> bool:
+    """Whether an established connection broke, rather than none being possible."""
+    broken = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+    return broken and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def server_words(body: str | bytes) -> str:

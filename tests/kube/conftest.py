@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 import trustme
+from kube.fake_api import serving
 
 from collector.kube.config import connect
-from kube.fake_api import serving
 
 # looptime asks for the current loop around plain tests too, and Python 3.11 would make one that nobody closes.
 asyncio.set_event_loop(None)

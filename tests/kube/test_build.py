@@ -290,11 +290,13 @@ def test_an_error_event_is_an_error_of_its_kind(told, error):
 
 
 def test_a_line_that_is_no_event_is_an_error_that_quotes_it():
-    with pytest.raises(KubernetesError, match="a line of the watch of pods cannot be read.*<html>"):
+    with pytest.raises(KubernetesError, match=r"a line of the watch of pods cannot be read.*<html>"):
         decoder().lines([b"<html>"])
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
 trees = st.recursive(scalars, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(max_size=4), t, max_size=3))
 FULL = pod(
     metadata={"labels": {"a": "b"}},

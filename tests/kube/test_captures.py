@@ -108,7 +108,10 @@ def test_every_recorded_node_list_is_read_as_the_obvious_reader_reads_it(path):
         assert kept.ready is (ready == ["True"] if ready else None)
         assert kept.unschedulable is (spec.get("unschedulable") or False)
         assert kept.external_id == spec.get("externalID", "")
-        for resources, stated in ((kept.capacity, status.get("capacity")), (kept.allocatable, status.get("allocatable"))):
+        for resources, stated in (
+            (kept.capacity, status.get("capacity")),
+            (kept.allocatable, status.get("allocatable")),
+        ):
             assert resources.cpu == amount(stated, "cpu", 1000)
             assert resources.memory == amount(stated, "memory")
             assert resources.ephemeral_storage == amount(stated, "ephemeral-storage")

@@ -65,8 +65,29 @@ def test_a_quantity_is_read_exactly_and_rounded_away_from_zero(text, milli, valu
 
 @pytest.mark.parametrize(
     "text",
-    ["", " 1", "1 ", "1\n", ".", "-", "+.", "m", "Ki", "e3", "1e", "1e+", "1mm", "1ki", "1Mm", "1K", "1ni", "1.2.3"]
-    + ["--1", "1-", "0x10", "1_000", "1,5", "NaN", "Infinity", "١", "1Kii", "1e1.5", "1e3Ki", "1 Gi"],
+    [
+        *(
+            "",
+            " 1",
+            "1 ",
+            "1\n",
+            ".",
+            "-",
+            "+.",
+            "m",
+            "Ki",
+            "e3",
+            "1e",
+            "1e+",
+            "1mm",
+            "1ki",
+            "1Mm",
+            "1K",
+            "1ni",
+            "1.2.3",
+        ),
+        *("--1", "1-", "0x10", "1_000", "1,5", "NaN", "Infinity", "\u0661", "1Kii", "1e1.5", "1e3Ki", "1 Gi"),
+    ],
 )
 def test_a_text_that_is_no_quantity_is_named_in_the_error(text):
     with pytest.raises(QuantityError) as refused:

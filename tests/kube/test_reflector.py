@@ -73,7 +73,7 @@ def change(key, version="", kept="new"):
     return Batch([(key, kept)], version)
 
 
-async def run(script, seconds, monkeypatch, jitter=lambda low, high: high):
+async def run(script, seconds, monkeypatch, jitter=max):
     """Play `script` for `seconds` of virtual time; what the shelf was told. Jitter is at its greatest by default."""
     monkeypatch.setattr("collector.kube.reflector.random.uniform", jitter)
     monkeypatch.setattr("collector.kube.reflector.random.random", lambda: 1.0)
@@ -104,7 +104,10 @@ async def test_a_watch_that_ends_in_time_goes_on_at_once_from_its_last_version(m
     ends = [Batch([], ""), 300, change("k", "20"), 100]
     script = Script(watches=[ends, [Batch([], ""), 400], [Batch([], "30"), 400]])
     await run(script, 1500, monkeypatch)
-    assert script.calls == [(0, "list", 500), (0, "watch", "1"), (400, "watch", "20")] + [
+    assert script.calls == [
+        (0, "list", 500),
+        (0, "watch", "1"),
+        (400, "watch", "20"),
         (800, "watch", "20"),
         (1200, "watch", "30"),
     ]
@@ -176,6 +179,12 @@ async def test_a_lasting_refusal_is_retried_slowly_for_ever(monkeypatch):
     assert times(script, "list") == [0, 40, 80, 120]
 
 
+async def test_where_only_listing_is_allowed_every_try_lists_again(monkeypatch):
+    script = Script(watches=[[ApiServerError("403", lasting=True)] for _ in range(3)])
+    await run(script, 200, monkeypatch)
+    assert times(script, "list") == [0, 40, 80, 120]
+
+
 async def test_the_pause_the_server_asks_for_comes_on_top(monkeypatch):
     script = Script(lists=[[ApiServerError("429", retry_after=5)]])
     await run(script, 20, monkeypatch)
@@ -208,10 +217,11 @@ async def test_the_same_trouble_is_logged_once_and_its_end_once(monkeypatch, cap
     with caplog.at_level(logging.INFO):
         await run(Script(watches=[[lost], [lost], [lost], [Batch([], ""), 50], [lost]]), 200, monkeypatch)
     assert [r.getMessage().partition(";")[0] for r in caplog.records] == [
+        "pods: listed 0 in 0.0 s",
         "pods: no connection",
-        "pods: watching again",
+        "pods: in contact again",
         "pods: no connection",
-        "pods: watching again",
+        "pods: in contact again",
     ]
 
 

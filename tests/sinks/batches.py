@@ -8,7 +8,7 @@ from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import ACCELERATOR, FILESYSTEM, METRICS, Clock, MetricTable
 
-TIMESTAMP = 1_795_393_860_000_000_000
+TIMESTAMP = 1_700_000_040_000_000_000
 MINUTE = 60_000_000_000
 
 ODD_LABELS = 'a=b, c:d "e" \\f\\, g=,h é世界🙂'

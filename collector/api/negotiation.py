@@ -1,4 +1,7 @@
-"""Compression of answers: which one a client gets, and the bytes, in bites small enough for the event loop."""
+"""What a client takes: the compression and the exposition format of its answer.
+
+Compression happens piece by piece, small enough for the event loop.
+"""
 
 import zlib
 
@@ -17,12 +20,28 @@ def heapster_encoding(accepted: str) -> str | None:
 
 def standard_encoding(accepted: str) -> str | None:
     """The choice on other routes: gzip where the client takes it."""
-    for part in accepted.split(","):
-        name, _, parameters = part.partition(";")
-        if name.strip().lower() == "gzip":
-            quality = parameters.strip().lower().removeprefix("q=").strip()
-            return None if quality and not quality.strip("0.") else "gzip"
-    return None
+    return "gzip" if _qualities(accepted).get("gzip", 0.0) > 0 else None
+
+
+def openmetrics_wanted(accept: str) -> bool:
+    """Whether an `Accept` header prefers OpenMetrics to the older Prometheus text; on a tie it does."""
+    qualities = _qualities(accept)
+    openmetrics = qualities.get("application/openmetrics-text", 0.0)
+    text = max(qualities.get(name, 0.0) for name in ("text/plain", "text/*", "*/*"))
+    return openmetrics > 0 and openmetrics >= text
+
+
+def _qualities(header: str) -> dict[str, float]:
+    """Name -> quality of a header such as `Accept`; of equal names the best counts, what cannot be read counts 0."""
+    found: dict[str, float] = {}
+    for part in header.split(","):
+        name, *parameters = (text.strip().lower() for text in part.split(";"))
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            found[name] = max(found.get(name, 0.0), float(quality))
+        except ValueError:
+            found.setdefault(name, 0.0)
+    return found
 
 
 class Compressor:

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks` (or `make bench`). CPU seconds, bytes and ratios; wall times drift on shared machines."""

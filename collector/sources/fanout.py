@@ -1,0 +1,153 @@
+"""Asking many nodes at once: one deadline for all, a bound on how many are asked at the same time, no node left out.
+
+Asking waits, so many nodes are asked side by side; what is done with an answer computes, so answers pass a gate one by
+one, and the event loop gets a turn whenever they have kept it for SLICE_S.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from collector.errors import FetchError, ScrapeError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SLICE_S: Final = 0.01
+"""Longest computation on answers, in seconds, between two turns of the event loop; one answer more may overrun it."""
+
+
+class Reply(NamedTuple, Generic[T]):
+    """What came of one target; every target gives exactly one."""
+
+    target: T
+    answer: bytes | ScrapeError
+    """the body, or why there is none; FetchError with reason `late` if the deadline came first"""
+    started: float
+    """time.monotonic() when it was asked; the end of the fan-out if it never was"""
+    finished: float
+    """time.monotonic() when its answer was there"""
+
+
+@dataclass(frozen=True, slots=True)
+class FanOutCount:
+    """How a fan-out went: `answered + failed + late` is the number of targets."""
+
+    answered: int
+    failed: int
+    late: int
+    seconds: float
+
+
+async def fan_out(
+    targets: Sequence[T],
+    fetch_one: Callable[[T], Awaitable[bytes]],
+    *,
+    deadline_s: float,
+    concurrency: int,
+    on_result: Callable[[Reply[T]], None],
+    spread_s: float = 0.0,
+) -> FanOutCount:
+    """Ask every target; `on_result` gets each reply as it arrives, on the event loop, never two at a time.
+
+    `fetch_one` raises ScrapeError for a failure of its target; a failure is a reply like another, so nobody waits for
+    it. What `fetch_one` has not returned `deadline_s` after the start is cancelled and reported late. At most
+    `concurrency` targets are asked or wait for `on_result` at any moment. With `spread_s` the targets are begun evenly
+    over so many seconds, in their order, so that a node keeps its place from one scrape to the next.
+
+    What `on_result` raises ends the fan-out and is raised here. No task outlives the call, however it ends.
+    """
+    run = _FanOut(targets, fetch_one, on_result, spread_s)
+    return await run.run(deadline_s, min(concurrency, len(targets)))
+
+
+class _FanOut(Generic[T]):
+    def __init__(
+        self,
+        targets: Sequence[T],
+        fetch_one: Callable[[T], Awaitable[bytes]],
+        on_result: Callable[[Reply[T]], None],
+        spread_s: float,
+    ) -> None:
+        self._targets = targets
+        self._fetch_one = fetch_one
+        self._on_result = on_result
+        self._began = time.monotonic()
+        self._step = spread_s / max(len(targets), 1)
+        self._unasked: Iterator[int] = iter(range(len(targets)))
+        self._asked: dict[int, float] = {}  # index -> start, of those not answered yet
+        self._waiting: dict[int, Reply[T]] = {}  # answered, but not yet through the gate
+        self._gate = asyncio.Lock()
+        self._computed = 0.0  # since the loop's last turn
+        self._answered = self._failed = self._late = 0
+
+    async def run(self, deadline_s: float, workers: int) -> FanOutCount:
+        """Do it with so many workers."""
+        tasks = [asyncio.create_task(self._work(), name=f"fan-out-{n}") for n in range(workers)]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=deadline_s, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):  # of on_result; CancelledError is none
+                raise end
+        await self._after_deadline()
+        return FanOutCount(self._answered, self._failed, self._late, time.monotonic() - self._began)
+
+    async def _work(self) -> None:
+        """Ask one target after the other, as long as there are any."""
+        for index in self._unasked:
+            if self._step:
+                await asyncio.sleep(self._began + index * self._step - time.monotonic())
+            started = self._asked[index] = time.monotonic()
+            answer = await self._ask(self._targets[index])
+            reply = Reply(self._targets[index], answer, started, time.monotonic())
+            del self._asked[index]
+            self._waiting[index] = reply
+            async with self._gate:
+                await self._deliver(self._waiting.pop(index))
+
+    async def _ask(self, target: T) -> bytes | ScrapeError:
+        try:
+            return await self._fetch_one(target)
+        except ScrapeError as error:
+            return error
+        except Exception as error:
+            # A defect of ours met by one node must not cost the others their place in the batch.
+            log.exception("asking %s failed unexpectedly", target)
+            fault = FetchError(f"{target}: could not be asked: {error!r}", reason="internal")
+            fault.__cause__ = error
+            return fault
+
+    async def _deliver(self, reply: Reply[T]) -> None:
+        if isinstance(reply.answer, ScrapeError):
+            self._failed += 1
+        else:
+            self._answered += 1
+        began = time.monotonic()
+        self._on_result(reply)
+        self._computed += time.monotonic() - began
+        if self._computed > SLICE_S:
+            self._computed = 0.0
+            await asyncio.sleep(0)
+
+    async def _after_deadline(self) -> None:
+        """Hand over what came in time but found the gate busy, then report who did not answer."""
+        for index in list(self._waiting):
+            await self._deliver(self._waiting.pop(index))
+        now = time.monotonic()
+        unanswered = [*self._asked.items(), *((index, now) for index in self._unasked)]
+        for index, started in unanswered:
+            self._late += 1
+            target = self._targets[index]
+            fault = FetchError(
+                f"{target}: no answer before the deadline of the whole scrape (--scrape-timeout)", reason="late"
+            )
+            self._on_result(Reply(target, fault, started, now))
