@@ -42,7 +42,9 @@ def main() -> int:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
-    console.print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", style="dim")
+    console.print(
+        f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", style="dim"
+    )
     return 0
 
 
@@ -51,13 +53,29 @@ def _micro_table(results: list[micro.Result]) -> Table:
     for column in ("function", "on", "CPU", "rate"):
         table.add_column(column, justify="left" if column in {"function", "on"} else "right")
     for result in results:
-        table.add_row(result["function"], result["on"], f"{1000 * result['cpu_s']:.2f} ms", f"{result['rate']:,.0f} {result['unit']}")
+        table.add_row(
+            result["function"],
+            result["on"],
+            f"{1000 * result['cpu_s']:.2f} ms",
+            f"{result['rate']:,.0f} {result['unit']}",
+        )
     return table
 
 
 def _cycle_table(cycles: dict[str, dict]) -> Table:
     table = Table(title="One cycle: fetch over verified TLS, decode, process, store", title_justify="left")
-    columns = ("shape", "entities", "answered", "CPU s", "ms a node", "processors ms", "first CPU s", "peak MiB", "KB a node", "simulator CPU s")
+    columns = (
+        "shape",
+        "entities",
+        "answered",
+        "CPU s",
+        "ms a node",
+        "processors ms",
+        "first CPU s",
+        "peak MiB",
+        "KB a node",
+        "simulator CPU s",
+    )
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left")
     for name, cycle in cycles.items():

@@ -26,7 +26,12 @@ WARM_UP = 2
 
 async def measure(shape: Shape) -> dict[str, object]:
     ticks: list[Tick] = []
-    arguments = [f"--nodes={shape.nodes}", f"--pods={shape.pods}", f"--containers={shape.containers}", "--housekeeping=1"]
+    arguments = [
+        f"--nodes={shape.nodes}",
+        f"--pods={shape.pods}",
+        f"--containers={shape.containers}",
+        "--housekeeping=1",
+    ]
     async with SimProcess(arguments, limit=300.0) as cluster:
         access = f"inClusterConfig=false&auth={cluster.kubeconfig}&kubeletHttps=true&kubeletPort={cluster.kubelet_port}"
         options = Options(

@@ -39,10 +39,17 @@ ticks_log = logging.getLogger("collector.ticks")
 class Collector:
     """One running collector: `start`, then `run`, then `stop`.
 
-    The constructor reads the options and opens nothing. Raises UsageError for a malformed source or sink URI.
+    The constructor reads the options and opens nothing; `port_flag` is what to turn when the port is taken. Raises
+    UsageError for a malformed source or sink URI.
     """
 
-    def __init__(self, options: Options, *, ticked: Callable[[Tick], None] = lambda _tick: None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        ticked: Callable[[Tick], None] = lambda _tick: None,
+        port_flag: str = "--heapster-port",
+    ) -> None:
         self._options = options
         self._on_tick = ticked
         self._closing = contextlib.AsyncExitStack()
@@ -56,7 +63,9 @@ class Collector:
             offer_timeout=options.sink_export_data_timeout / SECOND,
             observer=self._exported,
         )
-        self.api = ApiServer(Context(self.store, self.metrics), host=options.listen_ip, port=options.heapster_port)
+        self.api = ApiServer(
+            Context(self.store, self.metrics), host=options.listen_ip, port=options.heapster_port, flag=port_flag
+        )
         self._source: ScrapeManager | None = None
         self._manager: Manager | None = None
 
@@ -176,7 +185,13 @@ class Collector:
             late_answers=report.late,
         )
         for sink in self.sinks.statistics():
-            self.metrics.queued(sink.name, sink.waiting + sink.exporting, 0)
+            self.metrics.ledger(
+                sink.name,
+                offered=sink.offered,
+                delivered=sink.delivered,
+                dropped={reason.value: count for reason, count in sink.dropped.items()},
+                queued=sink.waiting + sink.exporting,
+            )
         ticks_log.info(
             "batch of %s: %d nodes answered, %d failed, %d pods, %.2f s, %.0f ms CPU",
             time.strftime("%H:%M:%S", time.gmtime(tick.batch.timestamp // SECOND)),

@@ -81,7 +81,9 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_exporter_duration_seconds", _H, ("exporter",), "Time of one export", _SLOW),
     OwnMetric("heapster_exporter_last_time_seconds", _G, ("exporter",), "End of the last export, Unix time"),
     OwnMetric("heapster_exports_total", _C, ("exporter", "outcome"), "Exports by outcome"),
-    OwnMetric("heapster_exporter_dropped_batches_total", _C, ("exporter", "reason"), "Batches a sink never got"),
+    OwnMetric("heapster_exporter_offered_batches_total", _C, ("exporter",), "Batches offered to a sink"),
+    OwnMetric("heapster_exporter_delivered_batches_total", _C, ("exporter",), "Batches a sink has taken"),
+    OwnMetric("heapster_exporter_dropped_batches_total", _C, ("exporter", "reason"), "Batches a sink will never have"),
     OwnMetric("heapster_exporter_queued_batches", _G, ("exporter",), "Batches waiting for a sink"),
     OwnMetric("heapster_exporter_queued_bytes", _G, ("exporter",), "Size of what is waiting for a sink"),
     # Answering.
@@ -110,6 +112,7 @@ class SelfMetrics:
         self.registry.register(self._sources)
         self._parents = {row.name: _build(row, self.registry) for row in OWN_METRICS}
         self._children: dict[tuple[str, ...], Any] = {}
+        self._totals: dict[tuple[str, ...], int] = {}
         self._entity_types: set[str] = set()
         self._child("heapster_build_info", version, platform.python_version()).set(1)
         for outcome in ("ok", "failed", "skipped"):
@@ -132,14 +135,20 @@ class SelfMetrics:
         self._child("heapster_exporter_last_time_seconds", sink).set(time.time())
         self._child("heapster_exports_total", sink, outcome).inc()
 
-    def dropped(self, sink: str, reason: str, batches: int = 1) -> None:
-        """A sink never got these batches."""
-        self._child("heapster_exporter_dropped_batches_total", sink, reason).inc(batches)
-
     def queued(self, sink: str, batches: int, size_bytes: int) -> None:
         """So much is waiting for a sink now."""
         self._child("heapster_exporter_queued_batches", sink).set(batches)
         self._child("heapster_exporter_queued_bytes", sink).set(size_bytes)
+
+    def ledger(
+        self, sink: str, *, offered: int, delivered: int, dropped: Mapping[str, int], queued: int, queued_bytes: int = 0
+    ) -> None:
+        """A sink's books, in batches since the start: offered = delivered + queued + the sum of dropped{reason}."""
+        self._raise_to(offered, "heapster_exporter_offered_batches_total", sink)
+        self._raise_to(delivered, "heapster_exporter_delivered_batches_total", sink)
+        for reason, batches in dropped.items():
+            self._raise_to(batches, "heapster_exporter_dropped_batches_total", sink, reason)
+        self.queued(sink, queued, queued_bytes)
 
     def ticked(
         self,
@@ -187,6 +196,12 @@ class SelfMetrics:
         """The event loop came back this much later than it should have."""
         self._child("heapster_event_loop_blocked_seconds").observe(seconds)
 
+    def _raise_to(self, total: int, name: str, *labels: str) -> None:
+        """Bring a counter up to a total that somebody else keeps."""
+        known = self._totals.get((name, *labels), 0)
+        self._child(name, *labels).inc(max(0, total - known))
+        self._totals[name, *labels] = total
+
     def _child(self, name: str, *labels: str) -> Any:
         child = self._children.get((name, *labels))
         if child is None:
@@ -219,12 +234,17 @@ class _PerSource(Collector):
             del self._series[key]
 
     def collect(self) -> Iterator[Metric]:
+        """One family after the other, so that a reader may pause between them."""
         by_source, by_node, last = PER_NODE
-        scraper = SummaryMetricFamily(by_source.name, by_source.help, labels=by_source.labels)
-        kubelet = SummaryMetricFamily(by_node.name, by_node.help, labels=by_node.labels)
+        family = SummaryMetricFamily(by_source.name, by_source.help, labels=by_source.labels)
+        for (source, _), (count, total, _) in self._series.items():
+            family.add_metric((source,), int(count), total)
+        yield family
+        family = SummaryMetricFamily(by_node.name, by_node.help, labels=by_node.labels)
+        for (_, node), (count, total, _) in self._series.items():
+            family.add_metric((node,), int(count), total)
+        yield family
         ends = GaugeMetricFamily(last.name, last.help, labels=last.labels)
-        for (source, node), (count, total, end) in self._series.items():
-            scraper.add_metric((source,), int(count), total)
-            kubelet.add_metric((node,), int(count), total)
+        for (source, _), (_, _, end) in self._series.items():
             ends.add_metric((source,), end)
-        return iter((scraper, kubelet, ends))
+        yield ends

@@ -57,23 +57,33 @@ def batch_texts(batch: DataBatch, entities: int = CHUNK_ENTITIES) -> Iterator[st
     in_order = sorted((batch.entities.key(row), row) for row in rows)
     names = sorted((descriptor.name, m) for m, descriptor in batch.metrics)
     head = f"DataBatch     Timestamp: {go_time(batch.timestamp)}\n\n"
-    for first in range(0, max(1, len(in_order)), entities):
-        texts = [_entity_text(batch, key, row, names) for key, row in in_order[first : first + entities]]
+    for first in range(0, len(in_order), entities):
+        chunk = in_order[first : first + entities]
+        metrics = _metric_lines(batch, names, np.array([row for _, row in chunk]))
+        texts = [_entity_text(batch, *entity, lines) for entity, lines in zip(chunk, metrics, strict=True)]
         yield head + "".join(texts)
         head = ""
 
 
-def _entity_text(batch: DataBatch, key: str, row: int, names: Sequence[tuple[str, int]]) -> str:
-    present: NDArray[np.bool_] = batch.present[:, row]
-    labels = sorted(batch.entities.label_set(row).items())
+def _metric_lines(batch: DataBatch, names: Sequence[tuple[str, int]], rows: NDArray[np.intp]) -> list[list[str]]:
+    """The lines of the plain metrics of each of `rows`: column by column, a few times faster than row by row."""
+    lines: list[list[str]] = [[] for _ in range(rows.size)]
+    for name, m in names:
+        places = np.flatnonzero(batch.present[m, rows])
+        for k, value in zip(places.tolist(), batch.column(m)[rows[places]].tolist(), strict=True):
+            lines[k].append(f"      {name} = {_number(value)}")
+    return lines
+
+
+def _entity_text(batch: DataBatch, key: str, row: int, metrics: Sequence[str]) -> str:
     lines = [
         f"MetricSet: {key}",
         f"   Scrape time: {_set_time(int(batch.times[Clock.SCRAPE, row]))}",
         f"   Create time: {_set_time(int(batch.times[Clock.START, row]))}",
         "   Labels:",
-        *(f"      {name} = {value}" for name, value in labels),
+        *(f"      {name} = {value}" for name, value in sorted(batch.entities.label_set(row).items())),
         "   Metrics:",
-        *(f"      {name} = {_number(batch.value(row, m))}" for name, m in names if present[m]),
+        *metrics,
         "   Labeled Metrics:",
     ]
     for found in batch.labeled_of(row):
@@ -82,7 +92,7 @@ def _entity_text(batch: DataBatch, key: str, row: int, names: Sequence[tuple[str
     return "\n".join(lines) + "\n\n"
 
 
-def _number(value: float | None) -> str:
+def _number(value: float) -> str:
     return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 

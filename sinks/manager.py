@@ -229,19 +229,16 @@ class _Slot:
         try:
             async with asyncio.timeout(self._export_timeout) as limit:
                 await self._sink.export(batch)
-        except ExportError as error:
-            return Outcome.FAILED if error.retryable else Outcome.REFUSED, str(error)
-        except TimeoutError as error:
-            if limit.expired():
-                return Outcome.TIMEOUT, f"the export took longer than {self._export_timeout:g} s"
-            return Outcome.FAILED, _said(error)
-        except asyncio.CancelledError as error:
+        except (Exception, asyncio.CancelledError) as error:  # a sink's fault must not leave its slot
             worker = asyncio.current_task()
             if worker is not None and worker.cancelling():
                 raise
-            return Outcome.FAILED, _said(error)  # the sink cancelled itself: no reason to end its worker
-        except Exception as error:  # a sink's fault must not leave its slot
             _logger.debug("%s raised", self.name, exc_info=True)
+            _drop_tracebacks(error)
+            if limit.expired() and isinstance(error, TimeoutError):
+                return Outcome.TIMEOUT, f"the export took longer than {self._export_timeout:g} s"
+            if isinstance(error, ExportError):
+                return Outcome.FAILED if error.retryable else Outcome.REFUSED, str(error)
             return Outcome.FAILED, _said(error)
         return Outcome.DELIVERED, ""
 
@@ -306,3 +303,12 @@ def _unique(names: Sequence[str]) -> Iterator[str]:
 
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _drop_tracebacks(error: BaseException) -> None:
+    """Let go of the frames of a handled error: a sink may keep it, and so the batch in its frames, in a cycle."""
+    chain: BaseException | None = error
+    for _ in range(20):  # a chain may be a ring
+        if chain is not None:
+            chain.__traceback__ = None
+            chain = chain.__cause__ or chain.__context__

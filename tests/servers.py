@@ -1,7 +1,7 @@
 """Real database servers for tests, on loopback: started on a free port in a temporary directory, stopped by their pid.
 
-    with influxd(tmp_path) as server:
-        ...  # server.url
+with influxd(tmp_path) as server:
+    ...  # server.url
 """
 
 import json

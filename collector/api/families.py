@@ -67,6 +67,8 @@ _OWN_UNITS: Mapping[str, tuple[str, int]] = {"cpu/load": ("", 3), "accelerator/d
 _COUNTERS = {metric.rate: metric for metric in METRICS if metric.rate}
 _COUNTERS |= {metric.rate: metric for group in GROUPS for metric in group.metrics if metric.rate}
 _STANDARD = frozenset(metric.name for metric in METRICS)
+_COMPUTED = {"ephemeral_storage/usage": frozenset({Kind.POD_CONTAINER, Kind.SYS_CONTAINER})}
+"""Kinds that have a metric though no single field of the summary says so."""
 _NO_NAME = re.compile("[^a-zA-Z0-9_]")
 
 
@@ -192,7 +194,7 @@ def _kinds(metric: MetricDescriptor) -> frozenset[Kind]:
         reported = {Kind.POD_CONTAINER: ""}
     if not reported:
         reported = dict.fromkeys((Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER), "")
-    return frozenset(reported) | metric.sums
+    return frozenset(reported) | metric.sums | _COMPUTED.get(metric.name, frozenset())
 
 
 def _unit(metric: MetricDescriptor) -> tuple[str, int]:

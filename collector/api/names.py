@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from collector.api import jsontext
 from collector.core.batch import DataBatch
 
-BITE = 16_384
-"""Names handled between two looks at the event loop: about 5 ms."""
+BITE = 8_192
+"""Names handled between two looks at the event loop: some milliseconds."""
 
 
 async def name_list(

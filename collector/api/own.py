@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 
 from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as TEXT
-from prometheus_client.exposition import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from collector.api.negotiation import openmetrics_wanted
 from collector.api.route import ANY, Answer, Context, Request, Route, Style
 
+TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
 
 SAMPLES_AT_ONCE = 1000

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from collector.api import API_ROOTS, ROUTES
 from collector.api.dispatch import Dispatcher, Outcome
@@ -59,15 +60,15 @@ class ApiServer:
     @property
     def port(self) -> int:
         """The port it listens on; when 0 was asked for, the one it was given."""
-        for address in self._runner.addresses if self._runner else ():
-            return int(address[1])
-        return self._port
+        addresses = self._runner.addresses if self._runner else []
+        return int(addresses[0][1]) if addresses else self._port
 
     async def start(self) -> None:
         """Listen; StartError when the address cannot be had."""
         server = web.Server(
             self._serve,
             access_log=None,
+            logger=_http_log(),
             max_line_size=MAX_HEAD_BYTES,
             max_field_size=MAX_HEAD_BYTES,
         )
@@ -182,6 +183,14 @@ async def _stream(
     except ConnectionError:
         log.debug("%s %s: the client went away", request.method, request.path)
     return sent
+
+
+def _http_log() -> logging.Logger:
+    """For aiohttp: what is no HTTP is the sender's fault, and a scanner of ports must not fill the log."""
+    http_log = logging.getLogger(f"{__name__}.http")
+    if not http_log.filters:
+        http_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+    return http_log
 
 
 def _cut(request: web.BaseRequest) -> None:

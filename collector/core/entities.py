@@ -11,7 +11,7 @@ Rows are given out in slabs of one kind, so that a column that only nodes have t
 A row belongs to one entity until no live batch knows that entity any more; then it is used again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 
@@ -137,23 +137,25 @@ class EntityTable:
                 row = children[spaces[namespace]][name]  # type: ignore[index]  # None is caught below
             except (KeyError, TypeError):
                 row = self.pod_row(namespace, name, node)
-            if known_uid[row] != uid:
                 known_uid[row] = uid
-                self.touch(row)
+            else:
+                if known_uid[row] != uid:
+                    known_uid[row] = uid
+                    self.touch(row)
             rows.append(row)
         return rows
 
     def container_rows(self, pods: Iterable[int], counts: Iterable[int], names: Iterable[str], node: int) -> list[int]:
         """The rows of containers: `counts[i]` of `names` belong to `pods[i]`, in order."""
         rows = []
-        children = self._children
+        children, kind = self._children, Kind.POD_CONTAINER  # looking up a member costs as much as finding a row
         remaining = iter(names)
         for pod, count in zip(pods, counts, strict=True):
             siblings = children[pod] or {}
             for name in islice(remaining, count):
                 row = siblings.get(name)
                 if row is None:
-                    row = self.child_row(Kind.POD_CONTAINER, pod, name, node)
+                    row = self.child_row(kind, pod, name, node)
                     siblings = children[pod] or {}
                 rows.append(row)
         return rows
@@ -183,6 +185,17 @@ class EntityTable:
             self._own_labels[row] = labels
             self.touch(row)
 
+    def set_many_own_labels(self, rows: Sequence[int], labels: Iterable[Mapping[str, str]]) -> None:
+        """The same for many rows at once; the two are parallel."""
+        own, changed = self._own_labels, []
+        for row, new in zip(rows, labels, strict=True):
+            old = own[row]
+            if old is not new and old != new:
+                own[row] = new
+                changed.append(row)
+        if changed:
+            self._touch_many(changed)
+
     def touch(self, row: int) -> None:
         """Note that the label sets of `row` and of everything below it changed."""
         self._stamp += 1
@@ -193,6 +206,17 @@ class EntityTable:
             self.label_version[child] = self._stamp
             for grandchild in self.children(child).values():
                 self.label_version[grandchild] = self._stamp
+
+    def _touch_many(self, rows: list[int]) -> None:
+        """`touch` for all of `rows`, in one pass over the table."""
+        self._stamp += 1
+        size = self.size
+        touched = np.zeros(size + 1, np.bool_)  # the last one is NULL's, and stays False
+        touched[rows] = True
+        touched[:size] |= touched[self.node[:size]]
+        for _ in range(2):  # namespace -> pod -> container
+            touched[:size] |= touched[self.parent[:size]]
+        self.label_version[:size][touched[:size]] = self._stamp
 
     def label_set(self, row: int) -> dict[str, str]:
         """All labels of the entity in `row` (behaviour reference, section 6.1), in Heapster's key names."""

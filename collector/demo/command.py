@@ -105,7 +105,7 @@ async def _run(options: DemoOptions) -> int:
         history = options.history or Path(files.enter_context(tempfile.TemporaryDirectory(prefix="heapster-demo-")))
         async with SimProcess(_sim_arguments(options)) as cluster:
             demo = _Demo(options, console, stopped)
-            collector = Collector(_collector_options(options, cluster, history), ticked=demo.ticked)
+            collector = Collector(_collector_options(options, cluster, history), ticked=demo.ticked, port_flag="--port")
             await collector.start()
             try:
                 await _until_stopped(collector, demo, stopped)

@@ -16,6 +16,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _POOL_LIMIT: Final = 16_384
 _TOLD_LIMIT: Final = 256
+_INT32_MAX: Final = 2**31 - 1
 _EMPTY: Final[Mapping[str, str]] = {}
 
 H = TypeVar("H", bound=Hashable)
@@ -97,7 +98,7 @@ class Builder:
             containers=containers,
             sidecars=sidecars,
             restart_counts=self._counts.one(
-                tuple((text(s.name), s.restart_count or 0) for s in statuses if s and s.name)
+                tuple((text(s.name), min(s.restart_count or 0, _INT32_MAX)) for s in statuses if s and s.name)
             ),
             config_hash=(meta.annotations and meta.annotations.config_hash) or "",
             host_network=bool(spec.host_network),
@@ -208,14 +209,15 @@ class Builder:
         return known
 
     def _nanoseconds(self, text: str | None) -> int:
-        """RFC 3339 to nanoseconds since 1970; 0 for an absent or unreadable time and for Go's zero time."""
+        """RFC 3339 to nanoseconds since 1970; 0 for an absent or unreadable time and one outside of 1970 to 2262."""
         if not text:
             return 0
         try:
-            return max(0, (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND * 1000)
+            nanoseconds: int = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND * 1000
         except (ValueError, TypeError):  # TypeError: a time without a zone
             self._oddities.note(self._subject, f"start time is left out: {text!r} is no RFC 3339 time")
             return 0
+        return nanoseconds if 0 <= nanoseconds <= quantity.INT64_MAX else 0
 
 
 def _readiness(conditions: Iterable[wire.Condition | None]) -> bool | None:

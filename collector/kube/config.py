@@ -225,8 +225,8 @@ class _TokenFile:
             token = self._path.read_text().strip()  # a line end would be refused inside a header
         except (OSError, ValueError) as error:
             raise StartError(f"token file {self._path} cannot be read: {error}") from error
-        if not token:
-            raise StartError(f"token file {self._path} is empty")
+        if len(token.split()) != 1:
+            raise StartError(f"token file {self._path} is {'not one word' if token else 'empty'}")
         return f"Bearer {token}"
 
     async def __call__(self, configuration: Configuration) -> None:

@@ -1,12 +1,13 @@
 """NodeAutoscalingEnricher: nodes against their capacity (behaviour reference, section 5.8)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
-from collector.core.entities import NULL, EntityTable
+from collector.core.entities import EntityTable
 from collector.core.metrics import FLOAT64, INDEX
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node, Resources
@@ -18,13 +19,17 @@ _USED = ("cpu/usage_rate", "memory/usage", "ephemeral_storage/usage")
 _ALWAYS_WRITTEN = ("cpu", "memory")
 """Capacity and allocatable of these are 0 when unknown; ephemeral storage is absent then."""
 
+_UNKNOWN = Resources()
+
 
 @dataclass(slots=True)
 class _Capacities:
-    """What the nodes have, in parallel arrays; amounts are (3, n) in the order of RESOURCES, -1 where unknown."""
+    """What the node entities have, in parallel arrays; amounts are (3, n) in the order of RESOURCES, -1 where unknown."""
 
     rows: NDArray[np.int64]
     generations: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    """Whether the API server knows the node."""
     capacity: NDArray[np.int64]
     allocatable: NDArray[np.int64]
 
@@ -39,15 +44,15 @@ class NodeAutoscalingEnricher:
         self._changes = nodes.subscribe()
         self._copier = copier
         self._host_id_annotation = host_id_annotation
-        self._known: _Capacities | None = None
+        self._capacities: _Capacities | None = None
 
     def process(self, batch: DataBatch) -> None:
         """Add the twelve node columns. Every ratio is of the allocatable amount, in spite of what the names promise."""
-        known = self._current(batch.entities)
-        here = batch.exists[known.rows] if known.rows.size else np.zeros(0, np.bool_)
-        rows = known.rows[here]
+        read = self._current(batch.entities)
+        here = read.known & batch.exists[read.rows]
+        rows = read.rows[here]
         for i, resource in enumerate(RESOURCES):
-            capacity, allocatable = known.capacity[i, here], known.allocatable[i, here]
+            capacity, allocatable = read.capacity[i, here], read.allocatable[i, here]
             if resource in _ALWAYS_WRITTEN:
                 capacity, allocatable = np.maximum(capacity, 0), np.maximum(allocatable, 0)
             both = (capacity >= 0) & (allocatable >= 0)
@@ -59,48 +64,45 @@ class NodeAutoscalingEnricher:
             _put(batch, f"{resource}/node_reservation", at, _integers(batch, f"{resource}/request", at) / of)
 
     def _current(self, entities: EntityTable) -> _Capacities:
-        known = self._known
+        """The amounts of all node entities there are now; read again when a node or an entity is another one."""
+        read = self._capacities
         if (
-            known is None
-            or self._changes.take()
-            or known.rows.size != len(entities.nodes)
-            or (entities.generation[known.rows] != known.generations).any()
+            self._changes.take()
+            or read is None
+            or read.rows.size != len(entities.nodes)
+            or (entities.generation[read.rows] != read.generations).any()
         ):
-            known = self._known = self._read(entities)
-        return known
+            read = self._capacities = self._read(entities)
+        return read
 
     def _read(self, entities: EntityTable) -> _Capacities:
-        """Label the nodes anew and read their amounts; a node that is no entity yet comes with its first sample."""
-        rows: list[int] = []
-        capacity: list[tuple[int, ...]] = []
-        allocatable: list[tuple[int, ...]] = []
-        for node in self._nodes.items.values():
-            row = entities.find_node(node.name)
-            if row == NULL:
-                continue
-            entities.set_own_labels(row, {**self._identity(node), **self._copier.copy(node.labels)})
-            rows.append(row)
-            capacity.append(_amounts(node.capacity))
-            allocatable.append(_amounts(node.allocatable))
+        """Label the nodes anew and read their amounts."""
+        rows = list(entities.nodes.values())
+        found = [self._nodes.get(name) for name in entities.nodes]
+        entities.set_many_own_labels(rows, [{} if node is None else self._labels(node) for node in found])
         at = np.array(rows, np.int64)
         return _Capacities(
             at,
             entities.generation[at],
-            np.array(capacity, np.int64).reshape(-1, len(RESOURCES)).T,
-            np.array(allocatable, np.int64).reshape(-1, len(RESOURCES)).T,
+            np.array([node is not None for node in found], np.bool_),
+            _amounts([_UNKNOWN if node is None else node.capacity for node in found]),
+            _amounts([_UNKNOWN if node is None else node.allocatable for node in found]),
         )
 
-    def _identity(self, node: Node) -> dict[str, str]:
-        """`hostname` and `host_id` (behaviour reference, section 3.1)."""
+    def _labels(self, node: Node) -> dict[str, str]:
+        """`hostname` and `host_id` (behaviour reference, section 3.1), and the copied labels."""
         return {
             "hostname": node.host_name,
             "host_id": node.external_id or node.annotations.get(self._host_id_annotation, ""),
+            **self._copier.copy(node.labels),
         }
 
 
-def _amounts(resources: Resources) -> tuple[int, ...]:
-    given = (resources.cpu, resources.memory, resources.ephemeral_storage)
-    return tuple(-1 if amount is None else amount for amount in given)
+def _amounts(resources: Sequence[Resources]) -> NDArray[np.int64]:
+    """(3, n), -1 where unknown."""
+    given = [(each.cpu, each.memory, each.ephemeral_storage) for each in resources]
+    filled = [[-1 if amount is None else amount for amount in each] for each in given]
+    return np.array(filled, np.int64).reshape(-1, len(RESOURCES)).T
 
 
 def _integers(batch: DataBatch, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:

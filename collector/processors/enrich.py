@@ -4,7 +4,11 @@ Specifications change rarely and batches come every minute, so the enricher keep
 by row, and writes them into each batch column by column. Python runs only for pods that are new or changed.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +17,12 @@ from collector.core.batch import DataBatch
 from collector.core.entities import NULL, EntityTable
 from collector.core.metrics import INDEX, Kind, MetricTable
 from collector.kube.listers import NamespaceLister, PodLister
-from collector.kube.objects import ContainerSpec
+from collector.kube.objects import ContainerSpec, Pod
 from collector.processors.labels import LabelCopier
 
 NOT_GIVEN = -1
 
+_NO_LABELS: Mapping[str, str] = {}
 _FROM_SPEC = {
     INDEX["cpu/request"]: "cpu_request",
     INDEX["cpu/limit"]: "cpu_limit",
@@ -26,6 +31,7 @@ _FROM_SPEC = {
     INDEX["ephemeral_storage/request"]: "ephemeral_request",
     INDEX["ephemeral_storage/limit"]: "ephemeral_limit",
 }
+_AMOUNTS: Callable[[ContainerSpec], tuple[Any, ...]] = attrgetter(*_FROM_SPEC.values())
 _RESTARTS = INDEX["restart_count"]
 
 
@@ -49,83 +55,102 @@ class PodEnricher:
         self._known: NDArray[np.bool_] = np.zeros(0, np.bool_)
         """Pod rows whose Pod object is known."""
         self._columns: dict[int, NDArray[np.int64]] = dict.fromkeys((*_FROM_SPEC, _RESTARTS), np.zeros(0, np.int64))
-        self._containers_of: dict[int, list[tuple[int, int]]] = {}
-        """Pod row -> (row, generation) of the containers specified for it."""
 
     def process(self, batch: DataBatch) -> None:
         """Add requests, limits and restart counts; create the stub sets of 5.2."""
-        entities = batch.entities
+        entities, n = batch.entities, batch.rows
         self._grow(entities.size)
-        candidates = np.union1d(batch.rows_of(Kind.POD), entities.parent[batch.rows_of(Kind.POD_CONTAINER)])
         for namespace, name in self._changes.take():
             row = entities.find_pod(namespace, name)
             if row != NULL:
                 self._applied[row] = 0
-        for row in candidates[self._applied[candidates] != entities.generation[candidates]].tolist():
-            self._apply(entities, batch.metrics, row)
-        batch.ensure_rows()
-        self._grow(entities.size)
-        batch.exists[candidates[self._known[candidates]]] = True
+        pods = np.zeros(n, np.bool_)  # those of the batch, and those of its containers
+        pods[batch.rows_of(Kind.POD)] = True
+        pods[entities.parent[batch.rows_of(Kind.POD_CONTAINER)]] = True
+        stale = np.flatnonzero(pods & (self._applied[:n] != entities.generation[:n]))
+        if stale.size:
+            self._apply(entities, batch.metrics, stale)
+            batch.ensure_rows()
+        batch.exists[:n] |= pods & self._known[:n]
         self._write(batch)
 
     def _write(self, batch: DataBatch) -> None:
+        """The columns into the containers whose pods are in the batch."""
         entities, n = batch.entities, batch.rows
-        specified = np.flatnonzero(
-            (self._specified[:n] == entities.generation[:n]) & (entities.kind[:n] == Kind.POD_CONTAINER)
-        )
-        specified = specified[batch.exists[entities.parent[specified]]]
-        reported = batch.exists[specified]
-        stubs = specified[~reported]
+        specified = (self._specified[:n] == entities.generation[:n]) & (entities.kind[:n] == Kind.POD_CONTAINER)
+        specified &= batch.exists[entities.parent[:n]]
+        reported = specified & batch.exists[:n]
+        stubs = np.flatnonzero(specified & ~reported)
         batch.exists[stubs] = True
         entities.place(stubs.astype(np.int32), entities.node[entities.parent[stubs]])
         for m, column in self._columns.items():
             # A stub has requests and limits only: nobody counted its restarts.
-            rows = specified[reported] if m == _RESTARTS else specified
-            values = column[rows]
-            given = values != NOT_GIVEN
-            batch.put(m, rows[given], values[given])
+            given = (reported if m == _RESTARTS else specified) & (column[:n] != NOT_GIVEN)
+            np.copyto(batch.cells[m, :n], column[:n], where=given)
+            batch.present[m, :n] |= given
 
-    def _apply(self, entities: EntityTable, metrics: MetricTable, row: int) -> None:
-        """Take over what the API server knows of the pod in `row` now."""
-        self._applied[row] = entities.generation[row]
-        pod = self._pods.get((entities.name[int(entities.parent[row])], entities.name[row]))
-        self._known[row] = pod is not None
-        before = self._containers_of.pop(row, [])
-        if pod is None:
-            entities.set_own_labels(row, {})
-            self._unspecify(entities, before)
-            return
-        entities.set_own_labels(row, {**({"pod_id": pod.uid} if pod.uid else {}), **self._copier.copy(pod.labels)})
-        restarts = dict(pod.restart_counts)
-        placed = self._containers_of[row] = []
-        for spec in pod.containers:
-            container = entities.child_row(Kind.POD_CONTAINER, row, spec.name, int(entities.node[row]))
-            self._grow(entities.size)
-            placed.append((container, int(entities.generation[container])))
-            self._specified[container] = entities.generation[container]
-            entities.set_own_labels(container, _image_label(spec.image))
-            self._specify(metrics, container, spec, restarts.get(spec.name, NOT_GIVEN))
-        self._unspecify(entities, [old for old in before if old not in placed])
+    def _apply(self, entities: EntityTable, metrics: MetricTable, rows: NDArray[np.intp]) -> None:
+        """Take over what the API server knows of the pods in `rows` now."""
+        names, spaces, get = entities.name, entities.parent[rows].tolist(), self._pods.get
+        pods = rows.tolist()
+        found = [get((names[space], names[pod])) for pod, space in zip(pods, spaces, strict=True)]
+        self._applied[rows] = entities.generation[rows]
+        self._known[rows] = [pod is not None for pod in found]
+        entities.set_many_own_labels(pods, self._labels_of(found))
+        forgotten = self._unspecify(entities, rows)
+        specs = [spec for pod in found if pod is not None for spec in pod.containers]
+        containers = np.array(
+            entities.container_rows(
+                pods, [0 if pod is None else len(pod.containers) for pod in found], (spec.name for spec in specs), NULL
+            ),
+            np.intp,
+        )
+        self._grow(entities.size)
+        self._specify(metrics, containers, specs)
+        self._columns[_RESTARTS][containers] = _restarts_of(found)
+        self._specified[containers] = entities.generation[containers]
+        entities.set_many_own_labels(containers.tolist(), [_image_label(spec.image) for spec in specs])
+        forgotten = forgotten[self._specified[forgotten] == 0]
+        entities.set_many_own_labels(forgotten.tolist(), [_NO_LABELS] * forgotten.size)
 
-    def _unspecify(self, entities: EntityTable, containers: list[tuple[int, int]]) -> None:
-        """Forget specifications, unless the row has another owner by now."""
-        for container, generation in containers:
-            if self._specified[container] == generation == entities.generation[container]:
-                self._specified[container] = 0
-                entities.set_own_labels(container, {})
+    def _labels_of(self, found: Sequence[Pod | None]) -> list[Mapping[str, str]]:
+        """What each pod contributes to label sets. Labels are shared by replicas, and copied once."""
+        copied: dict[int, Mapping[str, str]] = {}
+        labels = []
+        for pod in found:
+            if pod is None:
+                labels.append(_NO_LABELS)
+                continue
+            own = copied.get(id(pod.labels))
+            if own is None:
+                own = copied[id(pod.labels)] = self._copier.copy(pod.labels)
+            labels.append({"pod_id": pod.uid, **own} if pod.uid else own)
+        return labels
 
-    def _specify(self, metrics: MetricTable, container: int, spec: ContainerSpec, restarts: int) -> None:
+    def _unspecify(self, entities: EntityTable, pods: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Forget the specifications of the containers of `pods`; returns the rows of these containers."""
+        n = entities.size
+        of_pods = np.zeros(n, np.bool_)
+        of_pods[pods] = True
+        specified = (self._specified[:n] == entities.generation[:n]) & (entities.kind[:n] == Kind.POD_CONTAINER)
+        rows = np.flatnonzero(specified & of_pods[entities.parent[:n]])
+        self._specified[rows] = 0
+        return rows
+
+    def _specify(self, metrics: MetricTable, containers: NDArray[np.intp], specs: Sequence[ContainerSpec]) -> None:
+        """Put the requests and limits of the parallel `specs` into the columns."""
         for column in self._columns.values():
-            column[container] = NOT_GIVEN
-        for m, attribute in _FROM_SPEC.items():
-            self._columns[m][container] = getattr(spec, attribute)
-        self._columns[_RESTARTS][container] = restarts
-        for resource, amount in spec.extended:
-            extended = metrics.resource_request(resource)
-            if extended is not None:
-                if extended not in self._columns:
-                    self._columns[extended] = np.full(self._applied.size, NOT_GIVEN, np.int64)
-                self._columns[extended][container] = amount
+            column[containers] = NOT_GIVEN
+        amounts = np.fromiter(chain.from_iterable(map(_AMOUNTS, specs)), np.int64, len(specs) * len(_FROM_SPEC))
+        for m, column in zip(_FROM_SPEC, amounts.reshape(-1, len(_FROM_SPEC)).T, strict=True):
+            self._columns[m][containers] = column
+        for i, spec in enumerate(specs):
+            for resource, amount in spec.extended:
+                extended = metrics.resource_request(resource)
+                if extended is not None:
+                    if extended not in self._columns:
+                        self._columns[extended] = np.full(self._applied.size, NOT_GIVEN, np.int64)
+                    self._columns[extended][containers[i]] = amount
 
     def _grow(self, rows: int) -> None:
         missing = rows - self._applied.size
@@ -139,8 +164,18 @@ class PodEnricher:
             self._columns[m] = np.concatenate([column, np.full(missing, NOT_GIVEN, np.int64)])
 
 
+def _restarts_of(found: Sequence[Pod | None]) -> list[int]:
+    """The restarts of every specified container of these pods, in order."""
+    restarts = []
+    for pod in found:
+        if pod is not None:
+            counted = dict(pod.restart_counts)
+            restarts += [counted.get(spec.name, NOT_GIVEN) for spec in pod.containers]
+    return restarts
+
+
 @lru_cache(maxsize=1 << 14)
-def _image_label(image: str) -> dict[str, str]:
+def _image_label(image: str) -> Mapping[str, str]:
     """One mapping for all containers of one image."""
     return {"container_base_image": image} if image else {}
 
@@ -157,12 +192,17 @@ class NamespaceEnricher:
         """Namespace row -> its generation when its Namespace object was last applied."""
 
     def process(self, batch: DataBatch) -> None:
-        """Label the namespaces of the batch's pods; the label sets of the pods follow by themselves."""
+        """Label the namespaces; the label sets of their pods and containers follow by themselves."""
         entities = batch.entities
-        for name in self._changes.take():
-            self._applied.pop(entities.find_namespace(name), None)
-        for row in np.unique(entities.parent[batch.rows_of(Kind.POD)]).tolist():
-            if self._applied.get(row) != entities.generation[row]:
-                self._applied[row] = int(entities.generation[row])
-                namespace = self._namespaces.get(entities.name[row])
-                entities.set_own_labels(row, {} if namespace is None else {"namespace_id": namespace.uid})
+        changed = self._changes.take()
+        stale = [
+            (name, row)
+            for name, row in entities.namespaces.items()
+            if name in changed or self._applied.get(row) != entities.generation[row]
+        ]
+        rows = [row for _, row in stale]
+        self._applied.update(zip(rows, entities.generation[rows].tolist(), strict=True))
+        found = [self._namespaces.get(name) for name, _ in stale]
+        entities.set_many_own_labels(
+            rows, [_NO_LABELS if each is None else {"namespace_id": each.uid} for each in found]
+        )

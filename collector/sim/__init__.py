@@ -1,4 +1,4 @@
-"""A simulated Kubernetes cluster on loopback addresses: an API server and its kubelets, for the demo, tests and benchmarks."""
+"""A simulated Kubernetes cluster on loopback addresses, for the demo, tests and benchmarks."""
 
 from collector.sim.clock import ManualClock
 from collector.sim.cluster import SimulatedCluster

@@ -1,7 +1,7 @@
 """`python -m collector.sim`: the simulated cluster as a process of its own.
 
-Prints one line of JSON when it listens (kubeconfig, api_url, kubelet_port) and runs until SIGINT or SIGTERM. Exit status 0 after a signal, 1
-when it cannot run here, 2 for wrong arguments.
+Prints one line of JSON when it listens (kubeconfig, api_url, kubelet_port) and runs until SIGINT or SIGTERM. Exit
+status 0 after a signal, 1 when it cannot run here, 2 for wrong arguments.
 """
 
 import argparse
@@ -77,10 +77,15 @@ async def run(config: SimConfig, ready_file: Path | None) -> None:
                 "nodes": len(cluster.node_names),
             }
         ).decode()
-        if ready_file is not None:
-            ready_file.write_text(line + "\n")
-        print(line, flush=True)  # noqa: T201 - standard output is how the caller learns the ports
+        _announce(line, ready_file)
         await stopped.wait()
+
+
+def _announce(line: str, ready_file: Path | None) -> None:
+    """Say that all is ready: standard output is how the caller learns the ports."""
+    if ready_file is not None:
+        ready_file.write_text(line + "\n")
+    print(line, flush=True)  # noqa: T201 - see above
 
 
 def main() -> int:

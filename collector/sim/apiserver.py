@@ -1,6 +1,7 @@
 """The API server: discovery, list, get and watch of nodes, pods and namespaces.
 
-Lists come in pages (limit, continue) that all show one moment; a continue token older than `watch_history` is answered 410 Gone.
+Lists come in pages (limit, continue) that all show one moment; a continue token older than `watch_history` is
+answered 410 Gone.
 """
 
 import asyncio
@@ -29,8 +30,8 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ApiServer:
     """Answers for `collections` (resource name to collection); its faults are set at runtime.
 
-    `fail_next(n)` answers 500 to so many requests, `refuse(True)` drops every connection that asks, `watches.drop()` breaks the open watches,
-    `watches.expire()` makes all versions so far too old.
+    `fail_next(n)` answers 500 to so many requests, `refuse(True)` drops every connection that asks,
+    `watches.drop()` breaks the open watches, `watches.expire()` makes all versions so far too old.
     """
 
     def __init__(self, config: SimConfig, origin: int, collections: dict[str, Collection]) -> None:

@@ -1,10 +1,11 @@
 """The cluster's CA and its server certificates, made at start.
 
-A certificate names both the address dialled and the node's name, so that a client may verify either. One certificate serves a run of
-nodes: five thousand contexts would cost memory and nothing would be tested by them. All keys are one P-256 key.
+A certificate names both the address dialled and the node's name, so that a client may verify either. One
+certificate serves a run of nodes: five thousand contexts would cost memory and nothing would be tested by them. All
+keys are one P-256 key.
 """
 
-import datetime
+import datetime as dt
 import ipaddress
 import ssl
 import tempfile
@@ -73,13 +74,13 @@ class Authority:
         return context
 
     def _builder(self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=30))
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=30))
         )

@@ -11,6 +11,7 @@ class ManualClock:
         self._listeners: list[Callable[[], None]] = []
 
     def __call__(self) -> float:
+        """The time, seconds since 1970."""
         return self._now
 
     def advance(self, seconds: float) -> float:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from aiohttp import web
@@ -30,9 +30,9 @@ _API_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "loc
 class SimulatedCluster:
     """A cluster that answers like a real one. Nothing listens before `start`; `stop` removes all it made.
 
-    `kubeconfig`, `ca_file` and `token_file` are files in a temporary directory of its own; these, `api_url` and `kubelet_port` are
-    known after `start`. Use as an async context manager, or call `start` and `stop`. Node i has the address `addresses[i]`.
-    UsageError from the constructor when captures cannot be read.
+    `kubeconfig`, `ca_file` and `token_file` are files in a temporary directory of its own; these, `api_url` and
+    `kubelet_port` are known after `start`. Use as an async context manager, or call `start` and `stop`. Node i has
+    the address `addresses[i]`. UsageError from the constructor when captures cannot be read.
     """
 
     def __init__(self, config: SimConfig) -> None:
@@ -58,7 +58,7 @@ class SimulatedCluster:
         self._api: ApiServer | None = None
         self._running = AsyncExitStack()
 
-    async def __aenter__(self) -> "SimulatedCluster":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -117,16 +117,14 @@ class SimulatedCluster:
         return self.config.clock.advance(seconds)
 
     def truth(self, node: str | int, at: float | None = None) -> dict[str, Any]:
-        """The decoded summary `node` would give at `at` (seconds since 1970; now by default), faults aside; asking changes nothing."""
+        """The decoded summary `node` would give at `at` (seconds since 1970, default now), faults aside."""
         moment = self.config.clock() if at is None else at
         decoded: dict[str, Any] = msgspec.json.decode(self.world.summary_at(self._number(node), moment))
         return decoded
 
     async def _start(self) -> None:
         config = self.config
-        self._directory = Path(
-            self._running.enter_context(tempfile.TemporaryDirectory(prefix="simulated-cluster-"))
-        )
+        self._directory = Path(self._running.enter_context(tempfile.TemporaryDirectory(prefix="simulated-cluster-")))
         authority = Authority() if config.tls else None
         kubelets = Kubelets(config, self.world, self.addresses, self._contexts(authority), config.clock())
         self._running.push_async_callback(kubelets.stop)

@@ -1,10 +1,11 @@
 """Numbers and times as text, a whole matrix at once.
 
-Text is written in lanes: four bytes seen as one uint32. Ten thousand groups of four digits are written once; a number is then
-cut into groups and each group looked up. Leading zeros become spaces, which JSON allows before a number.
+Text is written in lanes: four bytes seen as one uint32. Ten thousand groups of four digits are written once; a
+number is then cut into groups and each group looked up. Leading zeros become spaces, which JSON allows before a
+number.
 """
 
-import datetime
+import datetime as dt
 from functools import lru_cache
 
 import numpy as np
@@ -89,8 +90,9 @@ def text_lanes(text: bytes, lanes: int) -> bytes:
     return text.ljust(lanes * LANE)
 
 
+@lru_cache(maxsize=65_536)
 def rfc3339(seconds: int) -> str:
-    """One time as text, without NumPy."""
+    """One time as text, without NumPy; an object names few times, and each of them often."""
     day, rest = divmod(seconds, 86_400)
     minutes, second = divmod(rest, 60)
     hour, minute = divmod(minutes, 60)
@@ -99,4 +101,4 @@ def rfc3339(seconds: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _date(day: int) -> str:
-    return (datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat()
+    return (dt.date(1970, 1, 1) + dt.timedelta(days=day)).isoformat()

@@ -9,7 +9,7 @@ from collector.sim.workloads import Kind
 
 @dataclass(frozen=True)
 class PodIdentity:
-    """What tells one pod from all others. `kubelet_uid` differs from `uid` for a static pod alone: it hashes its file."""
+    """What tells one pod from all others. A static pod's `kubelet_uid` is the hash of its file, others have one uid."""
 
     name: str
     namespace: str

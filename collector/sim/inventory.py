@@ -31,7 +31,7 @@ class Collection(Protocol):
         """What happened with `after` < version <= `up_to`, oldest first."""
 
     def select(self, selector: dict[str, str], second: int) -> Sequence[int]:
-        """The rows that match a field selector (metadata.name, metadata.namespace, spec.nodeName; others are ignored)."""
+        """The rows a field selector leaves; fields but name, namespace and spec.nodeName are ignored."""
 
 
 class StaticCollection:

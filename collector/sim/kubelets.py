@@ -1,7 +1,7 @@
 """The kubelets: one listening socket a node, all of them served by this process.
 
-Routes as on a real kubelet: /stats/summary (with or without a slash at its end), /metrics/resource, /healthz. Every route but
-/healthz wants the bearer token.
+Routes as on a real kubelet: /stats/summary (with or without a slash at its end), /metrics/resource, /healthz. Every
+route but /healthz wants the bearer token.
 """
 
 import asyncio

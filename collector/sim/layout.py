@@ -1,8 +1,8 @@
 """The one layout all answers of a cluster share: constant bytes, and the places where something varies.
 
-The answer is indented like a kubelet's (one space a level). What varies is a slot of whole lanes (see digits.py), aligned by spaces
-where JSON allows them, so that the slots of an answer are filled by one indexed assignment. A tree of dicts, lists and the leaves
-below describes the answer; `build_layout` turns it into a `Layout`.
+The answer is indented like a kubelet's (one space a level). What varies is a slot of whole lanes (see digits.py),
+aligned by spaces where JSON allows them, so that the slots of an answer are filled by one indexed assignment. A
+tree of dicts, lists and the leaves below describes the answer; `build_layout` turns it into a `Layout`.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,8 @@ class Field:
 class Layout:
     """`template` is a whole number of lanes: the answer's `size` bytes and some scratch lanes.
 
-    `extents[name]` (items, 2) holds where each record begins and ends, its comma included; the last record's comma is a space.
+    `extents[name]` (items, 2) holds where each record begins and ends, its comma included; the last record's comma
+    is a space.
     """
 
     template: Lanes
@@ -107,15 +108,15 @@ class _LayoutWriter:
         elif isinstance(tree, int):
             self.text += b"%d" % tree
         elif isinstance(tree, Number):
-            self._align(0)
+            self.align(0)
             self._reserve(tree.field, tree.index, tree.lanes, Number)
         elif isinstance(tree, Time):
-            self._align(1)
+            self.align(1)
             self.text += b'"'
             self._reserve(tree.field, tree.index, TIME_LANES, Time)
             self.text += b'"'
         elif isinstance(tree, Text):
-            self._align(1)
+            self.align(1)
             self.text += b'"'
             self._reserve(tree.field, tree.index, tree.lanes, Text)
         else:
@@ -141,7 +142,7 @@ class _LayoutWriter:
         written = b'"%b":' % key.encode()
         written = written.ljust(-(-len(written) // LANE) * LANE)
         self.keys[child.field] = written
-        self._align(0)
+        self.align(0)
         name, index = child.field, child.index
         self._reserve(f"{name}?", index, len(written) // LANE, OptionalNumber)
         self._reserve(name, index, child.lanes, Number)
@@ -172,7 +173,7 @@ class _LayoutWriter:
     def _newline(self, depth: int) -> None:
         self.text += b"\n" + b" " * depth
 
-    def _align(self, ahead: int) -> None:
+    def align(self, ahead: int) -> None:
         """Write spaces until the place `ahead` bytes on begins a lane."""
         self.text += b" " * (-(len(self.text) + ahead) % LANE)
 
@@ -188,7 +189,7 @@ def build_layout(tree: Tree, cells: dict[str, int]) -> Layout:
     writer = _LayoutWriter()
     writer.write(tree, 0)
     size = len(writer.text)
-    writer._align(0)
+    writer.align(0)
     scratch = len(writer.text) // LANE
     widest = max(len(positions) for field in writer.cells.values() for positions in field.values())
     template = np.frombuffer(bytes(writer.text) + b" " * (widest * LANE), dtype=np.uint32)

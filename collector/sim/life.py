@@ -1,8 +1,9 @@
 """Which pod fills a slot, and when its containers started: functions of time alone.
 
-A slot's pods follow one another without a gap: the next is created in the second the last is deleted. Its containers start `delay` seconds
-later. A container with a restart period is killed and started again each time the period has passed. All times are whole
-seconds relative to the plan's origin; generation 0 is the pod that is there at the origin.
+A slot's pods follow one another without a gap: the next is created in the second the last is deleted. Its
+containers start `delay` seconds later. A container with a restart period is killed and started again each time the
+period has passed. All times are whole seconds relative to the plan's origin; generation 0 is the pod that is there
+at the origin.
 """
 
 from dataclasses import dataclass

@@ -46,6 +46,7 @@ class ClusterObjects:
         self._kubelet_port = kubelet_port
         self.pods_per_node = len(plan.classes)
         self._encoded_specs: dict[int, msgspec.Raw] = {}
+        self._owners: dict[int, Json] = {}
 
     def namespaces(self) -> list[Json]:
         """The namespaces of all workloads and Kubernetes' own."""
@@ -115,7 +116,7 @@ class ClusterObjects:
             "resourceVersion": str(event_version(changed, node * self.pods_per_node + slot)),
             "creationTimestamp": self._time(birth),
             "labels": workload.labels,
-            "ownerReferences": [self._owner(workload, node)],
+            "ownerReferences": [self._owner(workload_row, node)],
         }
         if workload.kind is Kind.DEPLOYMENT:
             metadata["generateName"] = f"{workload.name}-{workload.template_hash}-"
@@ -177,15 +178,19 @@ class ClusterObjects:
             for kind, reason, message in pressure
         ]
 
-    def _owner(self, workload: Workload, node: int) -> Json:
-        seed = self._plan.config.seed
-        kind, name, version, controller = "Node", self._plan.node_names[node], "v1", node_uid(self._plan, node)
-        if workload.kind is not Kind.STATIC:
+    def _owner(self, workload_row: int, node: int) -> Json:
+        """The controller of a workload's pods; of a static pod it is the node."""
+        workload = self._plan.workloads[workload_row]
+        if workload.kind is Kind.STATIC:
+            return _reference("v1", "Node", self._plan.node_names[node], node_uid(self._plan, node))
+        owner = self._owners.get(workload_row)
+        if owner is None:
             deployed = workload.kind is Kind.DEPLOYMENT
             kind = "ReplicaSet" if deployed else workload.kind.value
             name = f"{workload.name}-{workload.template_hash}" if deployed else workload.name
-            version, controller = "apps/v1", make_uid(seed, kind, workload.namespace, name)
-        return {"apiVersion": version, "kind": kind, "name": name, "uid": controller, "controller": True}
+            uid = make_uid(self._plan.config.seed, kind, workload.namespace, name)
+            owner = self._owners[workload_row] = _reference("apps/v1", kind, name, uid)
+        return owner
 
     def _pod_spec(self, node: int, workload_row: int, identity: PodIdentity) -> Json:
         workload = self._plan.workloads[workload_row]
@@ -285,6 +290,17 @@ class ClusterObjects:
 
     def _time(self, second: int) -> str:
         return rfc3339(self._plan.origin + second)
+
+
+def _reference(version: str, kind: str, name: str, uid: str) -> Json:
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 @lru_cache(maxsize=50_000)

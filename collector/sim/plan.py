@@ -1,8 +1,9 @@
 """The simulated cluster as drawn from its seed: constant columns from which any moment can be computed.
 
-A node has `pods` places, called slots; the class of a slot is the same on every node, and so is the layout of every answer.
-A slot belongs to one workload for ever and is filled by one pod after another (see life.py). Times are whole seconds
-relative to the origin, the second at which the cluster was built; what was there before has negative times.
+A node has `pods` places, called slots; the class of a slot is the same on every node, and so is the layout of every
+answer. A slot belongs to one workload for ever and is filled by one pod after another (see life.py). Times are
+whole seconds relative to the origin, the second at which the cluster was built; what was there before has negative
+times.
 """
 
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def build_plan(config: SimConfig, origin: int) -> Plan:
         classes=classes,
         workloads=workloads,
         node_names=tuple(f"sim-node-{number:05d}" for number in range(config.nodes)),
-        nodes=_draw_nodes(config, classes, slots, containers),
+        nodes=_draw_nodes(config, slots, containers),
         slots=slots,
         containers=containers,
     )
@@ -280,9 +281,7 @@ def _lifetimes(config: SimConfig, workloads: tuple[Workload, ...], slot_workload
     return np.where(mortal, lifetime, NEVER)
 
 
-def _draw_nodes(
-    config: SimConfig, classes: tuple[SlotClass, ...], slots: SlotColumns, containers: ContainerColumns
-) -> NodeColumns:
+def _draw_nodes(config: SimConfig, slots: SlotColumns, containers: ContainerColumns) -> NodeColumns:
     seed, index = config.seed, np.arange(config.nodes)
     boot = -20 * DAY - Stream(seed, "boot").below(index, 20 * DAY)
     system_cpu = Stream(seed, "system cpu").between(np.arange(config.nodes * 2).reshape(-1, 2), 15e6, 80e6)

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -22,8 +23,9 @@ class Ready(msgspec.Struct, rename={"api_url": "api_url"}):
 class SimProcess:
     """`python -m collector.sim` with `arguments`; an async context manager that waits until it listens.
 
-    After entering, `kubeconfig`, `api_url` and `kubelet_port` say where it is. StartError, with what the process wrote to stderr, when it
-    ends early or is not ready within `limit` seconds. On leaving it is asked to stop, and killed after `limit`.
+    After entering, `kubeconfig`, `api_url` and `kubelet_port` say where it is. StartError, with what the process
+    wrote to stderr, when it ends early or is not ready within `limit` seconds. On leaving it is asked to stop, and
+    killed after `limit`.
     """
 
     def __init__(self, arguments: Sequence[str] = (), *, limit: float = 90.0) -> None:
@@ -41,7 +43,7 @@ class SimProcess:
         assert self._process is not None, "the simulated cluster is not running"
         return self._process.pid
 
-    async def __aenter__(self) -> "SimProcess":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -69,7 +71,8 @@ class SimProcess:
         except TimeoutError:
             written = await self._end()
             raise StartError(
-                f"the simulated cluster was not ready within {self._limit:.0f} s; start fewer nodes or raise the limit\n{written}"
+                f"the simulated cluster was not ready within {self._limit:.0f} s; "
+                f"start fewer nodes or raise the limit\n{written}"
             ) from None
         except BaseException:
             await self._end()

@@ -1,13 +1,15 @@
 """Recorded summaries as a cluster: every file of a directory becomes a node that serves its bytes.
 
-Files that are consecutive scrapes of one node become one node, which serves them in turn, one step a request, and stays at
-the last. Consecutive means, in the order of file names: the same node name, at least half of the pod uids in common, and later sample times.
-Bytes are served as recorded, with one exception: a node's name, or a pod's name within its namespace, that another node has already
-taken gets a suffix (`-2`, `-3`, ...). A file that holds a single PodStats object is wrapped in a summary of one pod.
+Files that are consecutive scrapes of one node become one node, which serves them in turn, one step a request, and
+stays at the last. Consecutive means, in the order of file names: the same node name, at least half of the pod uids
+in common, and later sample times. Bytes are served as recorded, with one exception: a node's name, or a pod's name
+within its namespace, that another node has already taken gets a suffix (`-2`, `-3`, ...). A file that holds a
+single PodStats object is wrapped in a summary of one pod.
 """
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +87,7 @@ class ReplayedNode:
 
 
 class ReplayedWorld:
-    """The nodes recorded in `directory`. UsageError names the file that cannot be read, or the directory when it holds none."""
+    """The nodes recorded in `directory`. UsageError names what cannot be read."""
 
     def __init__(self, directory: Path, origin: int) -> None:
         self._origin = origin
@@ -182,7 +184,7 @@ def _name_apart(nodes: list[ReplayedNode]) -> None:
         node.bodies = [_rename(recording.body, node.name, renamed) for recording in node.recordings]
 
 
-def _free(name: str, taken: Set[str]) -> str:
+def _free(name: str, taken: AbstractSet[str]) -> str:
     """`name`, or the first of `name-2`, `name-3`, ... that is not taken."""
     wanted, number = name, 1
     while wanted in taken:

@@ -1,110 +1,34 @@
 """The newest samples of a run of nodes at one housekeeping tick.
 
-Every entity is sampled once a housekeeping interval, at its own phase before the tick, to the millisecond: its sample time and its
-counters belong together, so a rate computed from two answers is exact. A counter is base rate x integral of the load since
-the epoch's start + a random part smaller than the least growth between two samples, so it never falls. The columns below
-are indexed [node, slot, container] as far as they go; an absent cell is -1.
+Every entity is sampled once a housekeeping interval, at its own phase before the tick, to the millisecond: its
+sample time and its counters belong together, so a rate computed from two answers is exact. A counter is base rate x
+integral of the load since the epoch's start + a random part smaller than the least growth between two samples, so
+it never falls. The columns below are indexed [node, slot, container] as far as they go; an absent cell is -1.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from collector.sim.hashing import F64, GOLDEN, I64, Stream, mix, unit
+from collector.sim.hashing import F64, GOLDEN, I64, U64, Stream, mix, unit
 from collector.sim.life import Lives, lives
-from collector.sim.plan import MEBIBYTE, Plan, SlotClass
-from collector.sim.wave import Load, seconds_of
+from collector.sim.plan import Plan, SlotClass
+from collector.sim.sample_columns import (
+    CLAIM_CAPACITY,
+    FS_CAPACITY,
+    Bools,
+    ContainerSamples,
+    NodeSamples,
+    PodSamples,
+    Samples,
+)
+from collector.sim.wave import seconds_of
+from collector.sim.workloads import MEBIBYTE
 
-FS_CAPACITY = 214_748_364_800
-FS_INODES = 13_107_200
-CLAIM_CAPACITY = 10_737_418_240
-CLAIM_INODES = 655_360
 LOG_ROTATION = 10 * MEBIBYTE
 PAUSE_MEMORY = 503_808
-
-
-@dataclass(frozen=True)
-class ContainerSamples:
-    """Shape (n, P, C). `milliseconds` since 1970; `cpu` ns since the container's start, `cpu_rate` nanocores over the last interval."""
-
-    present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-    milliseconds: I64
-    started: I64
-    cpu: I64
-    cpu_rate: I64
-    available: I64
-    usage: I64
-    working_set: I64
-    rss: I64
-    page_faults: I64
-    major_page_faults: I64
-    rootfs_used: I64
-    rootfs_inodes: I64
-    logs_used: I64
-    logs_inodes: I64
-
-
-@dataclass(frozen=True)
-class PodSamples:
-    """Shape (n, P). A pod is present once it and at least one of its containers have been sampled."""
-
-    present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-    milliseconds: I64
-    network_milliseconds: I64
-    birth: I64
-    cpu: I64
-    cpu_rate: I64
-    available: I64
-    usage: I64
-    working_set: I64
-    rss: I64
-    rx: I64
-    tx: I64
-    storage_used: I64
-    storage_inodes: I64
-    claim_used: I64
-    processes: I64
-
-
-@dataclass(frozen=True)
-class NodeSamples:
-    """Shape (n,), system containers (n, 3) in the order kubelet, runtime, pods."""
-
-    milliseconds: I64
-    system_milliseconds: I64
-    cpu: I64
-    cpu_rate: I64
-    available: I64
-    usage: I64
-    working_set: I64
-    rss: I64
-    page_faults: I64
-    major_page_faults: I64
-    rx: I64
-    tx: I64
-    rx_errors: I64
-    fs_used: I64
-    image_fs_used: I64
-    inodes_used: I64
-    processes: I64
-    system_cpu: I64
-    system_cpu_rate: I64
-    system_usage: I64
-    system_working_set: I64
-    system_rss: I64
-    system_page_faults: I64
-    pods_available: I64
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What `nodes` report between tick `second` (relative to the origin) and the next."""
-
-    second: int
-    lives: Lives
-    containers: ContainerSamples
-    pods: PodSamples
-    nodes: NodeSamples
 
 
 class Sampler:
@@ -169,11 +93,9 @@ class Sampler:
         before = base * (load.integral(seconds - interval) - from_start + spread * noise_before)
         age = np.maximum(seconds - started, 0.0)
 
-        memory = columns.memory[nodes]
-        working_set = memory * (1.0 + 0.2 * load.swing(seconds) + 0.05 * noise) + columns.leak[nodes] * age
-        limit = columns.memory_limit[nodes]
-        working_set = np.where(limit > 0, np.minimum(working_set, limit * 0.995), working_set)
-        working_set = _pages(working_set)
+        memory, limit = columns.memory[nodes], columns.memory_limit[nodes]
+        grown = memory * (1.0 + 0.2 * load.swing(seconds) + 0.05 * noise) + columns.leak[nodes] * age
+        working_set = _pages(np.where(limit > 0, np.minimum(grown, limit * 0.995), grown))
         logs = columns.logs[nodes]
         rootfs_used = _pages(columns.rootfs[nodes] * (1.2 + 0.2 * load.swing(seconds)))
         return ContainerSamples(
@@ -238,34 +160,28 @@ class Sampler:
     def _node_rows(self, second: int, pods: PodSamples) -> NodeSamples:
         plan, columns, rows = self._plan, self._plan.nodes, self._nodes
         interval = plan.config.housekeeping
-        at, system_at = second * 1000 - self._node_phase, second * 1000 - self._system_phase
-        boot = columns.boot[rows].astype(np.float64)
+        at = second * 1000 - self._node_phase
+        uptime = seconds_of(at) - columns.boot[rows]
         noise, noise_before = self._noise(self._node_noise, second)
         now, before = self._work(seconds_of(at)), self._work(seconds_of(at) - interval)
+        system_total = columns.system_cpu[rows].sum(axis=1)
+        cpu = now[0] + system_total * (uptime + 0.5 * interval * noise)
+        cpu_before = before[0] + system_total * (uptime - interval + 0.5 * interval * noise_before)
 
-        system_base = columns.system_cpu[rows]
-        uptime = seconds_of(at) - boot
-        system_age = seconds_of(system_at[:, :2]) - boot[:, None]
-        spread = 0.5 * interval
-        system_cpu = system_base * (system_age + spread * noise[:, None])
-        system_before = system_base * (system_age - interval + spread * noise_before[:, None])
-        system_total = system_base.sum(axis=1)
-        cpu = now[0] + system_total * (uptime + spread * noise)
-        cpu_before = before[0] + system_total * (uptime - interval + spread * noise_before)
-
+        memory = columns.memory[rows]
         pod_memory = _total(pods.working_set, pods.present)
-        memory = columns.system_memory[rows]
-        own = _pages(memory * (1.0 + 0.05 * noise[:, None]))
-        working_set = np.minimum(pod_memory + own.sum(axis=1) + 320 * MEBIBYTE, columns.memory[rows])
-        usage = np.minimum(working_set + _pages(columns.memory[rows] * 0.2), columns.memory[rows])
+        own = _pages(columns.system_memory[rows] * (1.0 + 0.05 * noise[:, None]))
+        working_set = np.minimum(pod_memory + own.sum(axis=1) + 320 * MEBIBYTE, memory)
         fs_used = FS_CAPACITY // 4 + _total(pods.storage_used, pods.present)
+        system_at = second * 1000 - self._system_phase
+        system_cpu, system_cpu_rate = self._system_work(system_at, noise, noise_before)
         return NodeSamples(
             milliseconds=at + plan.origin * 1000,
             system_milliseconds=system_at + plan.origin * 1000,
             cpu=cpu.astype(np.int64),
             cpu_rate=((cpu - cpu_before) / interval).astype(np.int64),
-            available=columns.memory[rows] - working_set,
-            usage=usage,
+            available=memory - working_set,
+            usage=np.minimum(working_set + _pages(memory * 0.2), memory),
             working_set=working_set,
             rss=_pages(working_set * 0.85),
             page_faults=(uptime * 900).astype(np.int64),
@@ -278,15 +194,22 @@ class Sampler:
             inodes_used=310_000 + _total(pods.storage_inodes, pods.present),
             processes=180 + _total(pods.processes, pods.present),
             system_cpu=np.column_stack([system_cpu, now[0]]).astype(np.int64),
-            system_cpu_rate=np.column_stack(
-                [(system_cpu - system_before) / interval, (now[0] - before[0]) / interval]
-            ).astype(np.int64),
+            system_cpu_rate=np.column_stack([system_cpu_rate, (now[0] - before[0]) / interval]).astype(np.int64),
             system_usage=np.column_stack([own + 8 * MEBIBYTE, _total(pods.usage, pods.present)]),
             system_working_set=np.column_stack([own, pod_memory]),
             system_rss=np.column_stack([_pages(own * 0.9), _total(pods.rss, pods.present)]),
-            system_page_faults=np.column_stack([system_age * 70, uptime * 800]).astype(np.int64),
-            pods_available=columns.memory[rows] - pod_memory,
+            system_page_faults=(np.stack([uptime * 70, uptime * 90, uptime * 800], axis=1)).astype(np.int64),
+            pods_available=memory - pod_memory,
         )
+
+    def _system_work(self, at: I64, noise: F64, noise_before: F64) -> tuple[F64, F64]:
+        """CPU ns of kubelet and runtime since boot, and nanocores over the last interval: (n, 2) each."""
+        columns, rows, interval = self._plan.nodes, self._nodes, self._plan.config.housekeeping
+        age = seconds_of(at[:, :2]) - columns.boot[rows][:, None]
+        base, spread = columns.system_cpu[rows], 0.5 * interval
+        cpu = base * (age + spread * noise[:, None])
+        before = base * (age - interval + spread * noise_before[:, None])
+        return cpu, (cpu - before) / interval
 
     def _work(self, seconds: F64) -> tuple[F64, F64, F64]:
         """CPU ns and received and sent bytes of all slots of each node, from its boot to `seconds` (n,)."""
@@ -301,28 +224,30 @@ class Sampler:
     def _with_host_network(self, pods: PodSamples, nodes: NodeSamples) -> PodSamples:
         """Pods on the host's network report the node's counters, with the node's sample time."""
         host = self._on_host
-        pods.rx[:, host] = nodes.rx[:, None]
-        pods.tx[:, host] = nodes.tx[:, None]
-        pods.network_milliseconds[:, host] = nodes.milliseconds[:, None]
-        return pods
+        return replace(
+            pods,
+            rx=np.where(host, nodes.rx[:, None], pods.rx),
+            tx=np.where(host, nodes.tx[:, None], pods.tx),
+            network_milliseconds=np.where(host, nodes.milliseconds[:, None], pods.network_milliseconds),
+        )
 
-    def _noise(self, salt: np.ndarray[tuple[int, ...], np.dtype[np.uint64]], second: int) -> tuple[F64, F64]:
+    def _noise(self, salt: U64, second: int) -> tuple[F64, F64]:
         """Two draws in [0, 1) for each entity: this tick's and the one's before."""
         tick = np.array([second, second - self._plan.config.housekeeping]).astype(np.uint64) * GOLDEN
         return unit(mix(salt + tick[0])), unit(mix(salt + tick[1]))
 
 
-def _whole(amount: F64, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> I64:
+def _whole(amount: F64, present: Bools) -> I64:
     """Whole numbers, -1 where absent."""
     return np.where(present, amount, -1.0).astype(np.int64)
 
 
-def _pages(size: F64) -> I64:
+def _pages(size: NDArray[np.floating[Any]]) -> I64:
     """Bytes rounded down to whole pages of 4096."""
     return size.astype(np.int64) & ~np.int64(4095)
 
 
-def _sum(cells: I64, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> I64:
+def _sum(cells: I64, present: Bools) -> I64:
     """Sum of the present cells over the last axis; column by column, since that axis is short and the others long."""
     counted = cells * present
     total = counted[..., 0]
@@ -331,10 +256,7 @@ def _sum(cells: I64, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -
     return total
 
 
-def _total(cells: I64, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> I64:
+def _total(cells: I64, present: Bools) -> I64:
     """Sum of the present cells of each node."""
     total: I64 = (cells * present).sum(axis=-1)
     return total
-
-
-__all__ = ["Load", "Samples", "Sampler"]

@@ -1,7 +1,8 @@
-"""Writes /stats/summary answers: numbers of many nodes become text together, one node's answer is then a copy and a scatter.
+"""Writes /stats/summary: numbers of many nodes become text together, an answer is then a copy and a scatter.
 
-Nodes are kept in groups. A group is sampled when a housekeeping tick has passed since it was asked last; until the next tick its
-lanes (see digits.py) are reused. What a tick cannot change (names, start times) is written when a pod or container changes.
+Nodes are kept in groups. A group is sampled when a housekeeping tick has passed since it was asked last; until the
+next tick its lanes (see digits.py) are reused. What a tick cannot change (names, start times) is written when a pod
+or container changes.
 """
 
 from dataclasses import dataclass
@@ -14,15 +15,9 @@ from collector.sim.hashing import I64
 from collector.sim.identity import pod_identity
 from collector.sim.layout import Field, Layout, Number, OptionalNumber, build_layout
 from collector.sim.plan import Plan
-from collector.sim.samples import (
-    CLAIM_CAPACITY,
-    FS_CAPACITY,
-    FS_INODES,
-    NodeSamples,
-    PodSamples,
-    Sampler,
-    Samples,
-)
+from collector.sim.sample_columns import Samples
+from collector.sim.samples import Sampler
+from collector.sim.summary_fields import COPIES, number_fields, time_fields
 from collector.sim.summary_tree import SummaryTree
 from collector.sim.workloads import letters
 
@@ -115,7 +110,7 @@ class SummaryGroup:
         return self._format.columns[name].of(self.lanes)
 
     def _write_samples(self, samples: Samples) -> None:
-        values = _number_fields(samples)
+        values = number_fields(samples)
         rows = self.lanes.shape[0]
         for block in self._format.blocks:
             numbers = np.empty((rows, block.cells), dtype=np.int64)
@@ -129,7 +124,7 @@ class SummaryGroup:
         self._write_optional_keys(values)
         now = self._plan.origin + samples.second
         recent = RecentTimes(now - 2 * self._plan.config.housekeeping - 1, now)
-        for times, names in _time_fields(samples, now):
+        for times, names in time_fields(samples, now):
             written = recent.lanes(times.reshape(rows, -1))
             for name in names:
                 if name in self._format.columns:
@@ -210,7 +205,7 @@ class SummaryWriter:
         layout = self._format.layout
         body = layout.template.copy()
         body[self._format.positions] = group.lanes[row]
-        text = memoryview(body.view(np.uint8))[: layout.size]
+        text = body.data.cast("B")[: layout.size]
         absent = ~samples.containers.present[row]
         ended = samples.lives.birth[row] + self._plan.slots.lifetime[node] <= int(now - self._plan.origin)
         gone = ended | ~samples.pods.present[row]
@@ -254,120 +249,3 @@ def _cut(text: memoryview, extents: I64, gone: NDArray[np.bool_]) -> list[tuple[
     if staying.size:
         text[int(extents[staying[-1], 1]) - 1] = ord(" ")
     return [(int(first), int(last)) for first, last in extents[gone].tolist()]
-
-
-def _number_fields(samples: Samples) -> dict[str, I64]:
-    """Every number field of the layout that is not a copy of another, by name."""
-    container = samples.containers
-    return {
-        **_node_numbers(samples.nodes),
-        **_pod_numbers(samples.pods),
-        "container.cpu": container.cpu,
-        "container.cpu_rate": container.cpu_rate,
-        "container.available": container.available,
-        "container.usage": container.usage,
-        "container.working_set": container.working_set,
-        "container.rss": container.rss,
-        "container.page_faults": container.page_faults,
-        "container.major_page_faults": container.major_page_faults,
-        "container.rootfs_used": container.rootfs_used,
-        "container.rootfs_inodes": container.rootfs_inodes,
-        "container.logs_used": container.logs_used,
-        "container.logs_inodes": container.logs_inodes,
-    }
-
-
-def _node_numbers(node: NodeSamples) -> dict[str, I64]:
-    return {
-        "node.cpu": node.cpu,
-        "node.cpu_rate": node.cpu_rate,
-        "node.available": node.available,
-        "node.usage": node.usage,
-        "node.working_set": node.working_set,
-        "node.rss": node.rss,
-        "node.page_faults": node.page_faults,
-        "node.major_page_faults": node.major_page_faults,
-        "node.rx": node.rx,
-        "node.tx": node.tx,
-        "node.rx_errors": node.rx_errors,
-        "node.fs_available": FS_CAPACITY - node.fs_used,
-        "node.fs_inodes_free": FS_INODES - node.inodes_used,
-        "node.fs_used": node.fs_used,
-        "node.fs_inodes": node.inodes_used,
-        "node.image_used": node.image_fs_used,
-        "node.image_inodes": node.inodes_used // 4,
-        "node.processes": node.processes,
-        "node.pods_available": node.pods_available,
-        "system.cpu": node.system_cpu,
-        "system.cpu_rate": node.system_cpu_rate,
-        "system.usage": node.system_usage,
-        "system.working_set": node.system_working_set,
-        "system.rss": node.system_rss,
-        "system.page_faults": node.system_page_faults,
-    }
-
-
-def _pod_numbers(pod: PodSamples) -> dict[str, I64]:
-    return {
-        "pod.cpu": pod.cpu,
-        "pod.cpu_rate": pod.cpu_rate,
-        "pod.available": pod.available,
-        "pod.usage": pod.usage,
-        "pod.working_set": pod.working_set,
-        "pod.rss": pod.rss,
-        "pod.rx": pod.rx,
-        "pod.tx": pod.tx,
-        "pod.storage_used": pod.storage_used,
-        "pod.storage_inodes": pod.storage_inodes,
-        "pod.claim_used": pod.claim_used,
-        "pod.claim_available": CLAIM_CAPACITY - pod.claim_used,
-        "pod.processes": pod.processes,
-    }
-
-
-def _time_fields(samples: Samples, now: int) -> list[tuple[I64, list[str]]]:
-    """The times a tick changes, seconds since 1970, and the fields that show them; what is taken on request shows the tick."""
-    sampled = {
-        "node": samples.nodes.milliseconds,
-        "system": samples.nodes.system_milliseconds,
-        "pod": samples.pods.milliseconds,
-        "container": samples.containers.milliseconds,
-    }
-    fields = [
-        (milliseconds // 1000, [f"{table}.{name}" for name in ("cpu_time", "memory_time", "io_time", "swap_time")])
-        for table, milliseconds in sampled.items()
-    ]
-    fields[0][1].extend(("node.network_time", "node.fs_time"))
-    asked = np.full(samples.nodes.cpu.shape, now)
-    return [*fields, (samples.pods.network_milliseconds // 1000, ["pod.network_time"]), (asked, list(_TIMES_ASKED))]
-
-
-_TIMES_ASKED = (
-    "node.image_time", "node.container_fs_time", "node.rlimit_time", "pod.storage_time", "pod.config_time",
-    "pod.token_time", "pod.claim_time", "container.rootfs_time", "container.logs_time",
-)  # fmt: skip
-COPIES = {
-    "node.interface_rx": "node.rx",
-    "node.interface_tx": "node.tx",
-    "node.interface_rx_errors": "node.rx_errors",
-    "node.image_available": "node.fs_available",
-    "node.image_inodes_free": "node.fs_inodes_free",
-    "node.container_fs_available": "node.fs_available",
-    "node.container_fs_inodes_free": "node.fs_inodes_free",
-    "node.container_fs_used": "node.image_used",
-    "node.container_fs_inodes": "node.image_inodes",
-    "pod.interface_rx": "pod.rx",
-    "pod.interface_tx": "pod.tx",
-    "pod.storage_available": "node.fs_available",
-    "pod.storage_inodes_free": "node.fs_inodes_free",
-    "pod.config_available": "node.fs_available",
-    "pod.config_inodes_free": "node.fs_inodes_free",
-    "container.rootfs_available": "node.fs_available",
-    "container.rootfs_inodes_free": "node.fs_inodes_free",
-    "container.logs_available": "node.fs_available",
-    "container.logs_inodes_free": "node.fs_inodes_free",
-}
-"""Number fields that repeat another: its digits are copied to every cell."""
-
-
-__all__ = ["GROUP_NODES", "SummaryWriter"]

@@ -1,12 +1,13 @@
 """The tree of a /stats/summary answer, as kubelets 1.3x with containerd give it.
 
-Key order, nesting and units are those of a recorded 1.36.2 answer; `psi` and `io` are left out when the configuration says so (before 1.34).
-Field names before the dot name the table the values come from: node, system, pod, container.
+Key order, nesting and units are those of a recorded 1.36.2 answer; `psi` and `io` are left out when the
+configuration says so (before 1.34). Field names before the dot name the table the values come from: node, system,
+pod, container.
 """
 
 from collector.sim.layout import Number, OptionalNumber, Records, Text, Time, Tree
 from collector.sim.plan import SlotClass
-from collector.sim.samples import CLAIM_CAPACITY, CLAIM_INODES, FS_CAPACITY, FS_INODES
+from collector.sim.sample_columns import CLAIM_CAPACITY, CLAIM_INODES, FS_CAPACITY, FS_INODES
 
 SYSTEM_CONTAINERS = ("kubelet", "runtime", "pods")
 TOKEN_CAPACITY = 524_288_000

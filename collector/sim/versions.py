@@ -1,8 +1,9 @@
 """Resource versions as a function of time.
 
-A real API server counts writes. Here a version is made of the second of an event and the place of the object in its table, so
-that the version of any object at any time is known without a history: `(second + OFFSET) * 10**6 + 2 * row + step`.
-`step` tells the two events a pod's slot can have in one second: 0 the old pod is deleted, 1 the new one is there.
+A real API server counts writes. Here a version is made of the second of an event and the place of the object in its
+table, so that the version of any object at any time is known without a history: `(second + OFFSET) * 10**6 + 2 *
+row + step`. `step` tells the two events a pod's slot can have in one second: 0 the old pod is deleted, 1 the new
+one is there.
 """
 
 OFFSET_SECONDS = 10_000_000  # the oldest object was created after the origin minus this

@@ -1,7 +1,8 @@
 """Watches: streams of what happens after a version, until a time or a fault ends them.
 
-Bookmarks come when asked for, at an interval and at the end of timeoutSeconds. A version that is no longer kept ends the watch with an ERROR
-event that holds a Status 410. See https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes.
+Bookmarks come when asked for, at an interval and at the end of timeoutSeconds. A version that is no longer kept
+ends the watch with an ERROR event that holds a Status 410. See
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes.
 """
 
 import asyncio

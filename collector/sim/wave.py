@@ -1,9 +1,9 @@
 """The shape of load over time, and its integral in closed form.
 
-A wave is two parabolic arches a period, close to a sine but made of multiplications alone, so that its values are the same
-bits on every machine. A load is `1 + daily_depth * wave(daily) + swing_depth * wave(swing)`: it is multiplied with
-a base rate, and a counter is the base rate times the integral. Because the integral has a closed form, a counter at any
-time can be computed without having followed it there.
+A wave is two parabolic arches a period, close to a sine but made of multiplications alone, so that its values are
+the same bits on every machine. A load is `1 + daily_depth * wave(daily) + swing_depth * wave(swing)`: it is
+multiplied with a base rate, and a counter is the base rate times the integral. Because the integral has a closed
+form, a counter at any time can be computed without having followed it there.
 """
 
 from dataclasses import dataclass

@@ -39,8 +39,8 @@ class Kind(StrEnum):
 class ContainerSpec:
     """One container of a workload: its name and image, what it uses at base load, what it asks for.
 
-    `cpu_nanocores` and `memory_bytes` are the base load; `memory_limit_bytes` is -1 without a limit; `requests` and `limits` are
-    quantities as spelled in the API.
+    `cpu_nanocores` and `memory_bytes` are the base load; `memory_limit_bytes` is -1 without a limit; `requests` and
+    `limits` are quantities as spelled in the API.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class Workload:
-    """A controller and the pods it makes. `template_hash` is the part of a Deployment's pod names that tells its ReplicaSet."""
+    """A controller and the pods it makes; `template_hash` tells its ReplicaSet in the pods' names."""
 
     name: str
     namespace: str

@@ -77,13 +77,16 @@ class _FanOut(Generic[T]):
         self._fetch_one = fetch_one
         self._on_result = on_result
         self._began = time.monotonic()
+        self._loop_began = asyncio.get_running_loop().time()
         self._step = spread_s / max(len(targets), 1)
-        self._unasked: Iterator[int] = iter(range(len(targets)))
-        self._asked: dict[int, float] = {}  # index -> start, of those not answered yet
-        self._waiting: dict[int, Reply[T]] = {}  # answered, but not yet through the gate
+        self._untaken: Iterator[int] = iter(range(len(targets)))
+        # By index: when those not answered yet were asked (None: not yet), and what has not passed the gate yet.
+        self._open: dict[int, float | None] = dict.fromkeys(range(len(targets)))
+        self._waiting: dict[int, Reply[T]] = {}
         self._gate = asyncio.Lock()
         self._computed = 0.0  # since the loop's last turn
         self._answered = self._failed = self._late = 0
+        self._defect_logged = False
 
     async def run(self, deadline_s: float, workers: int) -> FanOutCount:
         """Do it with so many workers."""
@@ -103,13 +106,14 @@ class _FanOut(Generic[T]):
 
     async def _work(self) -> None:
         """Ask one target after the other, as long as there are any."""
-        for index in self._unasked:
+        loop = asyncio.get_running_loop()
+        for index in self._untaken:
             if self._step:
-                await asyncio.sleep(self._began + index * self._step - time.monotonic())
-            started = self._asked[index] = time.monotonic()
+                await asyncio.sleep(self._loop_began + index * self._step - loop.time())
+            started = self._open[index] = time.monotonic()
             answer = await self._ask(self._targets[index])
             reply = Reply(self._targets[index], answer, started, time.monotonic())
-            del self._asked[index]
+            del self._open[index]
             self._waiting[index] = reply
             async with self._gate:
                 await self._deliver(self._waiting.pop(index))
@@ -121,7 +125,9 @@ class _FanOut(Generic[T]):
             return error
         except Exception as error:
             # A defect of ours met by one node must not cost the others their place in the batch.
-            log.exception("asking %s failed unexpectedly", target)
+            if not self._defect_logged:  # once: it may meet all of them
+                self._defect_logged = True
+                log.exception("asking %s failed unexpectedly", target)
             fault = FetchError(f"{target}: could not be asked: {error!r}", reason="internal")
             fault.__cause__ = error
             return fault
@@ -143,11 +149,10 @@ class _FanOut(Generic[T]):
         for index in list(self._waiting):
             await self._deliver(self._waiting.pop(index))
         now = time.monotonic()
-        unanswered = [*self._asked.items(), *((index, now) for index in self._unasked)]
-        for index, started in unanswered:
+        for index, started in self._open.items():
             self._late += 1
             target = self._targets[index]
             fault = FetchError(
                 f"{target}: no answer before the deadline of the whole scrape (--scrape-timeout)", reason="late"
             )
-            self._on_result(Reply(target, fault, started, now))
+            self._on_result(Reply(target, fault, now if started is None else started, now))

@@ -66,7 +66,9 @@ def too_large(target: KubeletTarget, url: URL, limit: int, announced: int | None
 def no_document(target: KubeletTarget, url: URL, body: bytes) -> FetchError:
     """Status 200 and an empty body, or a page for people."""
     if not body:
-        return _fault(target, url, "answers nothing: status 200 with an empty body", "protocol")
+        return _fault(
+            target, url, "answers nothing: status 200 with an empty body, or one without a length", "protocol"
+        )
     return _fault(
         target,
         url,
@@ -96,8 +98,8 @@ def refused_status(
         )
     if status == 404:
         return _fault(target, url, f"{said}; this kubelet does not serve {url.path}", "not_found")
-    if status == 400 and url.scheme == "http" and b"HTTPS server" in body:
-        return _fault(target, url, f"{said}; set kubeletHttps=true", "tls")
+    if status == 400 and url.scheme == "http":  # what Go's server says in plain text on a TLS port
+        return _fault(target, url, f"{said}; if this port speaks TLS, set kubeletHttps=true", "status")
     return _fault(target, url, said, "status")
 
 

@@ -105,9 +105,10 @@ class KubeletClient:
         session = self._session
         assert session is not None, "start comes before fetch"
         if token != self._shown_token:
-            self._show(session, token)
+            self._show(session, token, target)
         name = target.node if self._options.verify_name == "node" else None
-        return await session.get(url, allow_redirects=False, server_hostname=name)
+        # An answer that only ends with its connection could have been cut anywhere: it counts as empty.
+        return await session.get(url, allow_redirects=False, server_hostname=name, read_until_eof=False)
 
     async def _body(self, target: KubeletTarget, url: URL, response: aiohttp.ClientResponse) -> bytes:
         limit = self._options.max_body_bytes
@@ -132,13 +133,13 @@ class KubeletClient:
         # Over plain http the token is not even asked for.
         return (options.token() or None) if options.https and options.token is not None else None
 
-    def _show(self, session: aiohttp.ClientSession, token: str | None) -> None:
+    def _show(self, session: aiohttp.ClientSession, token: str | None, target: KubeletTarget) -> None:
         """From now on, show this token: a header of the session costs less than one of each request."""
         if token is None:
             session.headers.popall("Authorization", None)
         elif not token.isascii() or not token.isprintable() or " " in token:
             raise FetchError(
-                "the bearer token for the kubelets holds blanks, line breaks or other characters that no token has",
+                f"{target}: the bearer token holds blanks, line breaks or other characters that no token has",
                 reason="internal",
             )
         else:

@@ -12,7 +12,7 @@ Handshake, verification and encryption are OpenSSL's, through the standard libra
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, cast
 
 from collector.errors import StartError
@@ -29,7 +29,7 @@ _RECORD: Final = 16 * 1024
 
 
 def client_context(
-    verify: Verify, ca_files: Iterable[str], certificate: str | None = None, key: str | None = None
+    verify: Verify, ca_files: Sequence[str], certificate: str | None = None, key: str | None = None
 ) -> ssl.SSLContext:
     """What is accepted of a kubelet and shown to it. Reads the files. Raises StartError.
 
@@ -43,6 +43,11 @@ def client_context(
         context.verify_mode = ssl.CERT_NONE
     else:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if not ca_files:
+            raise StartError(
+                "kubelets are asked over https, but no CA is known to check their certificates with: "
+                "name its file with --kubelet-ca-file, or accept any certificate with --kubelet-insecure-tls"
+            )
         for path in ca_files:
             _load_ca(context, path)
     if certificate is not None:
@@ -128,12 +133,6 @@ class TlsLink(asyncio.BufferedProtocol, asyncio.Transport):
             self._application.data_received(bytes(self._buffers.plain[:filled]))
         if self._ended and self._below is not None:
             self._below.close()
-
-    def eof_received(self) -> bool:
-        """The TCP connection ended; without the peer's close_notify before it, anybody could have cut it."""
-        if not self._ended:
-            self._fail(ConnectionResetError("the peer closed the connection without ending TLS"))
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end of both connections."""

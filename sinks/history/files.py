@@ -113,11 +113,12 @@ class Disk:
 class Staging:
     """Files written under temporary names, then published together; left without `publish`, nothing stays.
 
-    Blocking; raises OSError.
+    Blocking; raises OSError. What had its name already and could not be removed again is added to `unwanted`.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, unwanted: list[Path]) -> None:
         self._disk = disk
+        self._unwanted = unwanted
         self._staged: list[tuple[Path, Path]] = []
         self._published: list[Path] = []
 
@@ -127,10 +128,14 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        leftovers = [temporary for temporary, _ in self._staged] + self._published
-        for path in leftovers:
-            with contextlib.suppress(OSError):  # a temporary name no reader looks at; start-up removes it
+        for temporary, _ in self._staged:
+            with contextlib.suppress(OSError):  # no reader looks at a temporary name; start-up removes it
+                self._disk.remove(temporary)
+        for path in self._published:
+            try:
                 self._disk.remove(path)
+            except OSError:
+                self._unwanted.append(path)
 
     def write(self, path: Path, fill: Callable[[io.RawIOBase], None]) -> None:
         """Let `fill` write what is to become the file `path`."""

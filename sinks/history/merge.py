@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from sinks.history.columns import PIECE_ROWS, combined, trimmed
 from sinks.history.names import NONE, text_ranks
 from sinks.history.schema import SCHEMAS, TICKS_KEY, VERSION, VERSION_KEY, sort_columns, writer_options
 
-HOUR_ROWS = 16 * PIECE_ROWS
+HOUR_ROWS = 8 * PIECE_ROWS
 """Rows of a row group of a whole hour: a query for one entity reads one of them, and its footer stays small."""
 
 BUFFER_BYTES = 1 << 20
@@ -57,7 +58,7 @@ def merge(
 ) -> Callable[[io.RawIOBase], None]:
     """What writes the union of these files of `table` to a file, in order, in row groups of `group_rows`.
 
-    No two of them may hold the same tick. Raises OSError, pyarrow.ArrowException, and StoppedError once `stop()`.
+    A row that is in two of them comes once. Raises OSError, pyarrow.ArrowException, and StoppedError once `stop()`.
     """
 
     def fill(file: io.RawIOBase) -> None:
@@ -83,7 +84,7 @@ class _Run:
 
     def bound(self) -> SortKey | None:
         """The last row held, after reading on where little is held; None when there is no more to read."""
-        while self._unread and sum(map(len, self._held)) < PIECE_ROWS:
+        while self._unread and sum(map(len, self._held)) < PIECE_ROWS // 2:
             group = self._unread.pop(0)
             self._held.append(self._file.read_row_group(group, columns=self._filled(group), use_threads=False))
         return self._key(self._held[-1], len(self._held[-1]) - 1) if self._unread else None
@@ -127,28 +128,36 @@ def _schema(table: str, runs: Sequence[_Run]) -> pa.Schema:
 
 def _ordered(table: str, runs: Sequence[_Run], stop: Callable[[], bool]) -> Iterator[pa.Table]:
     """All rows in order, in tables of some rows of each run."""
-    bounds: list[SortKey | None] = [None]
-    while bounds:
+    more = True
+    while more:
         if stop():
             raise StoppedError
         bounds = [bound for run in runs if (bound := run.bound()) is not None]
-        taken = [piece for run in runs for piece in run.take(min(bounds, default=None)) if len(piece)]
-        if taken:
-            joined = _joined(taken)
-            yield joined.take(pa.array(_order(table, joined)))
+        more = bool(bounds)
+        yield _merged(table, [piece for run in runs for piece in run.take(min(bounds, default=None))])
+
+
+def _merged(table: str, pieces: Sequence[pa.Table]) -> pa.Table:
+    """The rows of `pieces` in one order. (A function of its own: nothing it holds outlives it.)"""
+    joined = _joined(pieces)
+    key = _key(table, joined)
+    order = np.argsort(key, kind="stable")  # quick: the rows are a few sorted runs
+    in_order = key[order]
+    return joined.take(pa.array(order[np.append(True, in_order[1:] != in_order[:-1])]))
 
 
 def _joined(pieces: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(pieces, promote_options="default").unify_dictionaries().combine_chunks()
 
 
-def _order(table: str, rows: pa.Table) -> Any:
+def _key(table: str, rows: pa.Table) -> NDArray[np.int64]:
+    """One number for each row that orders as the sort columns and `time` do."""
     ranks = []
     for name in sort_columns(table):
         codes, words = _codes(rows.column(name))
         ranks.append(np.append(text_ranks(words) + 1, np.int32(0))[codes])
     times = rows.column("time").cast(pa.int64()).to_numpy()
-    return np.argsort(combined([*ranks, np.unique(times, return_inverse=True)[1]]), kind="stable")
+    return combined([*ranks, np.unique(times, return_inverse=True)[1]])
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Any, pa.StringArray]:

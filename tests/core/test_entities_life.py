@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from collector.core.batch import DataBatch
+from collector.core.batch import DataBatch, LabeledMetric
 from collector.core.entities import NULL, SLAB, EntityTable
 from collector.core.intake import Intake
 from collector.core.metrics import MetricTable
@@ -39,6 +39,7 @@ class Rows(RuleBasedStateMachine):
         self.live: dict[int, DataBatch] = {}
         self.rows: dict[int, dict[Key, int]] = {}
         self.values: dict[int, dict[Key, int]] = {}
+        self.volumes: dict[int, dict[Key, list[LabeledMetric]]] = {}
         self.last_named: dict[Key, int] = {}
 
     batches = Bundle("batches")
@@ -47,16 +48,23 @@ class Rows(RuleBasedStateMachine):
     def open(self) -> int:
         batch = DataBatch(self.entities, self.metrics, 0)
         sequence = batch.pin.sequence
-        self.live[sequence], self.rows[sequence], self.values[sequence] = batch, {}, {}
+        self.live[sequence], self.rows[sequence] = batch, {}
+        self.values[sequence], self.volumes[sequence] = {}, {}
         return sequence
 
-    @rule(tick=batches, node=st.sampled_from("pq"), pods=pods_of_a_node, value=st.integers(0, 2**63 - 1))
-    def fill(self, tick: int, node: str, pods: dict[tuple[str, str], list[str]], value: int) -> None:
+    @rule(
+        tick=batches,
+        node=st.sampled_from("pq"),
+        pods=pods_of_a_node,
+        volume=st.sampled_from("tu"),
+        value=st.integers(0, 2**63 - 1),
+    )
+    def fill(self, tick: int, node: str, pods: dict[tuple[str, str], list[str]], volume: str, value: int) -> None:
         batch = self.live[tick]
         if batch.frozen:
             return
         intake = Intake(batch)
-        intake.add(sample(node, pods, value=value, system=["kubelet"]))
+        intake.add(sample(node, pods, value=value, system=["kubelet"], volumes={pod: [volume] for pod in pods}))
         intake.flush()
         for key in names_in(node, pods):
             row = self.find(key)
@@ -65,6 +73,8 @@ class Rows(RuleBasedStateMachine):
             self.last_named[key] = self.entities.pins.current
             if key[0] != "ns":
                 self.values[tick][key] = value
+            if key[0] == "pod":
+                self.volumes[tick][key] = [LabeledMetric("filesystem/usage", {"resource_id": f"Volume:{volume}"}, value)]
 
     @rule(tick=batches)
     def freeze(self, tick: int) -> None:
@@ -73,7 +83,7 @@ class Rows(RuleBasedStateMachine):
 
     @rule(tick=consumes(batches))
     def let_go(self, tick: int) -> None:
-        del self.live[tick], self.rows[tick], self.values[tick]
+        del self.live[tick], self.rows[tick], self.values[tick], self.volumes[tick]
 
     @rule()
     def sweep(self) -> None:
@@ -96,6 +106,10 @@ class Rows(RuleBasedStateMachine):
             batch = self.live[tick]
             for key, value in values.items():
                 assert batch.value(self.rows[tick][key], CPU) == value
+            for table in batch.labeled.values():
+                table.join()  # what was appended can be looked at only then
+            for key, volumes in self.volumes[tick].items():
+                assert batch.labeled_of(self.rows[tick][key]) == volumes
             held = {self.rows[tick][key] for key in values}
             assert set(np.flatnonzero(batch.exists).tolist()) - {self.entities.cluster} == held
 
@@ -119,6 +133,7 @@ class Rows(RuleBasedStateMachine):
         assert self.entities.size <= 6 * SLAB
         assert not self.entities.nodes
         assert not self.entities.namespaces
+        assert len(self.entities.labels) == 0
 
 
 Rows.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -58,6 +58,21 @@ def test_numbers_grow_with_what_lives_and_not_with_what_ever_lived() -> None:
     assert len(labels.pairs) <= 200
 
 
+def test_overlapping_ticks_may_note_what_they_hold_in_any_order() -> None:
+    pins = Pins()
+    labels = LabelTable(pins)
+    early, late = pins.next(), pins.next()
+    root = np.array([labels.resource("/")], np.int32)
+    labels.mark_seen(root, late.sequence)
+    labels.mark_seen(root, early.sequence)
+    del early
+    labels.sweep(pins.oldest())
+    assert len(labels) == 1
+    del late
+    labels.sweep(pins.oldest())
+    assert len(labels) == 0
+
+
 class Labels(RuleBasedStateMachine):
     """Ticks use label sets, overlap, and end in any order."""
 
@@ -71,8 +86,8 @@ class Labels(RuleBasedStateMachine):
         self.last_used: dict[Pairs, int] = {}
 
     ticks = Bundle("ticks")
-    resources = st.sampled_from("abcdef").map(lambda name: (("resource_id", name),))
-    accelerators = st.sampled_from("xyz").map(lambda name: (("make", "m"), ("accelerator_id", name)))
+    resources = st.sampled_from("ab").map(lambda name: (("resource_id", name),))
+    accelerators = st.just("gpu-0").map(lambda name: (("make", "m"), ("accelerator_id", name)))
 
     @rule(target=ticks)
     def begin(self) -> int:

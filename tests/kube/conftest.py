@@ -1,13 +1,10 @@
-import asyncio
 
 import pytest
 import trustme
-from kube.fake_api import serving
+from kube.fake_api import server_context, serving
 
 from collector.kube.config import connect
 
-# looptime asks for the current loop around plain tests too, and Python 3.11 would make one that nobody closes.
-asyncio.set_event_loop(None)
 
 
 @pytest.fixture
@@ -34,7 +31,18 @@ def stranger():
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
+def plain_surroundings(monkeypatch):
+    """No proxy of this machine, and none of its hundreds of CAs, which take longer to load than most of these tests."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    monkeypatch.setenv("SSL_CERT_DIR", "/dev/null")
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+async def secure(authority):
+    """A server with a certificate of `authority` that accepts the token `t0`."""
+    async with serving(tls=server_context(authority)) as api:
+        api.tokens = {"t0"}
+        yield api

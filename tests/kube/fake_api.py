@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from collector.kube.client import Pace
+from collector.kube.client import Collection, Pace
+from collector.kube.resources import PODS
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -156,3 +157,21 @@ async def until(condition, seconds=5.0):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def server_context(authority, client_authority=None):
+    """TLS of a server with a certificate of `authority`; `client_authority` makes it ask for one of the client."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    if client_authority is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        client_authority.configure_trust(context)
+    return context
+
+
+async def pod_names(connection):
+    """List once through `connection`; the names."""
+    try:
+        return [p.name async for page in Collection(connection, PODS, QUICK).pages(5) for p in page.objects]
+    finally:
+        await connection.close()

@@ -4,7 +4,7 @@ import logging
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.errors import ExpiredError, KubernetesError
@@ -174,6 +174,7 @@ def test_only_init_containers_that_keep_running_are_sidecars():
         ("2020-03-30T02:22:43.250000Z", 1585534963_250000000),
         ("2020-03-30T04:22:43+02:00", 1585534963 * 10**9),
         ("0001-01-01T00:00:00Z", 0),
+        ("9999-12-31T23:59:59Z", 0),
         ("2020-03-30T02:22:43", 0),
         ("yesterday", 0),
         (None, 0),
@@ -181,6 +182,12 @@ def test_only_init_containers_that_keep_running_are_sidecars():
 )
 def test_start_times_are_nanoseconds_and_unreadable_ones_absent(text, nanoseconds):
     assert only(pod(status={"startTime": text})).start_time_ns == nanoseconds
+
+
+def test_a_restart_count_stays_within_its_type():
+    assert only(pod(status={"containerStatuses": [{"name": "c", "restartCount": 10**30}]})).restart_counts == (
+        ("c", 2**31 - 1),
+    )
 
 
 def test_replicas_share_what_they_have_in_common():
@@ -306,6 +313,7 @@ FULL = pod(
 PATHS = list(paths(FULL))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PATHS), trees)
 def test_no_value_anywhere_in_one_pod_harms_its_neighbour_or_the_decoder(path, value):
     broken = replaced(FULL, path)
@@ -318,6 +326,7 @@ def test_no_value_anywhere_in_one_pod_harms_its_neighbour_or_the_decoder(path, v
     assert len(kept) in {1, 2}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | trees.map(msgspec.json.encode))
 def test_no_body_makes_the_decoder_raise_anything_but_its_own_error(body):
     reader = decoder()

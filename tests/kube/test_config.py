@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import ssl
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,31 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kube.fake_api import QUICK, page, pod, serving, until
+from kube.fake_api import page, pod, pod_names, server_context, serving, until
 
 from collector.errors import StartError
 from collector.kube import config
-from collector.kube.client import Collection
 from collector.kube.config import connect
 from collector.kube.faults import ApiServerError
-from collector.kube.resources import PODS
-
-
-@pytest.fixture
-async def secure(authority):
-    """A server with a certificate of `authority` that accepts the token `t0`."""
-    async with serving(tls=server_context(authority)) as api:
-        api.tokens = {"t0"}
-        yield api
-
-
-def server_context(authority, client_authority=None):
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    if client_authority is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        client_authority.configure_trust(context)
-    return context
 
 
 def b64(blob):
@@ -68,14 +48,6 @@ def kubeconfig(tmp_path, authority):
         return str(path)
 
     return write
-
-
-async def pod_names(connection):
-    """List once through `connection`; the names."""
-    try:
-        return [p.name async for page in Collection(connection, PODS, QUICK).pages(5) for p in page.objects]
-    finally:
-        await connection.close()
 
 
 async def test_a_token_in_the_kubeconfig_is_shown(secure, kubeconfig):
@@ -349,95 +321,6 @@ async def test_a_ca_file_that_cannot_be_used_is_named(tmp_path, content):
 async def test_a_server_without_tls_is_told(api):
     with pytest.raises(ApiServerError, match=r"no connection|connection broke"):
         await pod_names(await connect(server=api.url.replace("http", "https")))
-
-
-@pytest.fixture
-def service_account(tmp_path, authority):
-    folder = tmp_path / "serviceaccount"
-    folder.mkdir()
-    (folder / "token").write_text("t0\n")
-    authority.cert_pem.write_to_path(str(folder / "ca.crt"))
-    return folder
-
-
-def in_cluster(api, service_account, **more):
-    port = api.url.rpartition(":")[2]
-    environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": port}
-    return connect(in_cluster=True, service_account=service_account, environ=environ, **more)
-
-
-async def test_in_a_cluster_token_and_ca_of_the_service_account_are_used(secure, service_account):
-    secure.on_list("pods", page(pod("a")))
-    connection = await in_cluster(secure, service_account)
-    assert connection.url == secure.url
-    assert connection.ca_file == str(service_account / "ca.crt")
-    assert await connection.authorization() == {"Authorization": "Bearer t0"}
-    assert await pod_names(connection) == ["a"]
-
-
-async def test_a_rotated_service_account_token_is_read_again(secure, service_account, monkeypatch):
-    monkeypatch.setattr(config, "TOKEN_AGE", 0.0)
-    secure.tokens = {"t1"}
-    connection = await in_cluster(secure, service_account)
-    (service_account / "token").write_text("t1")
-    assert await pod_names(connection) == []
-    assert [s.authorization for s in secure.seen] == ["Bearer t1"]
-
-
-async def test_a_young_token_is_not_read_from_disk_for_every_request(secure, service_account):
-    connection = await in_cluster(secure, service_account)
-    (service_account / "token").write_text("t1")
-    assert await connection.authorization() == {"Authorization": "Bearer t0"}
-
-
-async def test_a_rotated_ca_is_read_again(authority, stranger, service_account):
-    async with serving(tls=server_context(stranger)) as api:
-        connection = await in_cluster(api, service_account)
-        stranger.cert_pem.write_to_path(str(service_account / "ca.crt"))
-        assert await pod_names(connection) == []
-
-
-async def test_a_service_account_that_vanished_is_told_when_it_is_needed(secure, service_account):
-    secure.tokens = {"t1"}
-    connection = await in_cluster(secure, service_account)
-    (service_account / "token").unlink()
-    with pytest.raises(ApiServerError, match=r"the credentials cannot be renewed: .*token"):
-        await pod_names(connection)
-
-
-@pytest.mark.parametrize("missing", ["token", "ca.crt"])
-async def test_an_incomplete_service_account_is_told(service_account, secure, missing):
-    (service_account / missing).unlink()
-    with pytest.raises(StartError, match=r"the service account is not mounted.*inClusterConfig=false"):
-        await in_cluster(secure, service_account)
-
-
-@pytest.mark.parametrize("name", ["token", "ca.crt"])
-async def test_an_empty_file_in_the_service_account_is_told(service_account, secure, name):
-    (service_account / name).write_text("")
-    with pytest.raises(StartError, match="empty"):
-        await in_cluster(secure, service_account)
-
-
-async def test_outside_of_a_cluster_is_told(service_account):
-    with pytest.raises(StartError, match=r"not in a cluster.*Service host/port is not set"):
-        await connect(in_cluster=True, service_account=service_account, environ={})
-
-
-async def test_an_ipv6_service_address_gets_brackets(service_account):
-    environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
-    connection = await connect(in_cluster=True, service_account=service_account, environ=environ)
-    assert connection.url == "https://[fd00::1]:443"
-
-
-async def test_kubelets_are_offered_the_clusters_trust_and_may_be_left_unverified(secure, service_account):
-    connection = await in_cluster(secure, service_account)
-    trusted = connection.ssl_context()
-    assert trusted.verify_mode is ssl.CERT_REQUIRED
-    assert trusted.check_hostname
-    assert len(trusted.get_ca_certs()) == 1
-    blind = connection.ssl_context(verify=False)
-    assert blind.verify_mode is ssl.CERT_NONE
 
 
 async def test_keys_written_out_for_openssl_are_readable_by_nobody_else(kubeconfig, stranger):

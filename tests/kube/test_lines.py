@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.kube.lines import LineSplitter
@@ -34,6 +34,7 @@ def test_a_line_exactly_as_long_as_the_limit_is_kept():
     assert splitter.dropped == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=20).filter(lambda b: b.strip() == b and b"\n" not in b)), st.data())
 def test_how_the_network_cuts_the_stream_does_not_matter(lines, data):
     body = b"".join(line + b"\n" for line in lines)

@@ -1,7 +1,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.kube import quantity
@@ -115,6 +115,7 @@ def reference(sign, number, suffix, factor):
     return max(INT64_MIN, -up) if sign == "-" else min(INT64_MAX, up)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["", "+", "-"]), numbers, st.sampled_from(sorted(SUFFIXES)))
 @example("-", "9223372036854775808", "")
 @example("", "9223372036854775.8070000001", "k")
@@ -124,6 +125,7 @@ def test_every_legal_form_agrees_with_exact_fractions(sign, number, suffix):
     assert quantity.milli(text) == reference(sign, number, suffix, 1000)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_any_text_is_a_number_within_int64_or_a_quantity_error(text):
     try:

@@ -1,11 +1,23 @@
 """The three listers together, against a server on loopback."""
 
 import asyncio
-import ssl
 
 import aiohttp
 import pytest
-from kube.fake_api import QUICK, bookmark, expired_line, line, page, pod, refuse, serving, stream, text, until
+from kube.fake_api import (
+    QUICK,
+    bookmark,
+    expired_line,
+    line,
+    page,
+    pod,
+    refuse,
+    server_context,
+    serving,
+    stream,
+    text,
+    until,
+)
 
 from collector.errors import StartError
 from collector.kube.config import connect
@@ -147,9 +159,7 @@ async def test_a_server_that_is_not_there_is_told_once_time_is_over(unused_tcp_p
 async def test_a_wrong_ca_is_told_at_once(authority, stranger, tmp_path):
     wrong = tmp_path / "wrong.crt"
     stranger.cert_pem.write_to_path(str(wrong))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    async with serving(tls=context) as api:
+    async with serving(tls=server_context(authority)) as api:
         connection = await connect(server=api.url, ca_file=str(wrong))
         with pytest.raises(StartError, match=f"{api.url}.*certificate is not accepted.*CA file {wrong}"):
             await started(KubeState(connection, QUICK), 60)

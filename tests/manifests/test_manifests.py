@@ -104,7 +104,8 @@ def test_the_image_runs_as_the_user_that_the_pod_runs_as(objects):
 def test_what_the_image_copies_is_in_its_build_context():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    copied = [word for line in lines if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]]
+    copies = [line.split() for line in lines if line.startswith("COPY ") and "--from" not in line]
+    copied = [name for _, *names, _ in copies for name in names]
     assert copied
     for name in copied:
         assert (ROOT / name).exists()

@@ -38,7 +38,8 @@ def recorded(source: str) -> list[dict[str, Any]]:
 def written(source: str) -> list[list[str]]:
     """The lines of every write to InfluxDB, by step, sorted."""
     requests = [
-        json.loads(line) for line in gzip.decompress((GOLDEN / source / "influx-wire.jsonl.gz").read_bytes()).splitlines()
+        json.loads(line)
+        for line in gzip.decompress((GOLDEN / source / "influx-wire.jsonl.gz").read_bytes()).splitlines()
     ]
     return [sorted(filter(None, one["body"].split("\n"))) for one in requests if one["path"] == "/write"]
 
@@ -51,7 +52,9 @@ def timestamp_of(step: Mapping[str, Any]) -> int:
 def build(step: Mapping[str, Any], entities: EntityTable, metrics: MetricTable) -> DataBatch:
     """The recorded batch as a frozen one of ours, with the same entities, labels and values."""
     batch = DataBatch(entities, metrics, timestamp_of(step))
-    rows = {key: _place(entities, step["sets"], key) for key in sorted(step["sets"], key=lambda key: (key.count("/"), key))}
+    rows = {
+        key: _place(entities, step["sets"], key) for key in sorted(step["sets"], key=lambda key: (key.count("/"), key))
+    }
     batch.ensure_rows()
     labeled: defaultdict[str, defaultdict[tuple[int, int], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for key, row in rows.items():

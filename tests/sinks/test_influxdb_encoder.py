@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.batch import DataBatch
@@ -192,6 +192,7 @@ def test_encoding_holds_one_chunk_in_memory_not_the_batch() -> None:
     assert peak < total / 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=6), st.text(max_size=6)), max_size=4))
 def test_any_label_set_reads_back(labels: list[tuple[str, str]]) -> None:
     cluster = Cluster(pods=1)

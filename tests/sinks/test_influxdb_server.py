@@ -109,7 +109,10 @@ async def test_a_batch_sent_again_overwrites_itself(shared_influxd: Influxd, mad
 
 
 async def test_names_that_need_quoting_are_quoted(shared_influxd: Influxd, made: Make) -> None:
-    sink, batch = made(f'influxdb:{shared_influxd.url}?db=k8s-"prod"%20é&rp=two weeks&retention=2w'), Cluster().batch(NOW)
+    sink, batch = (
+        made(f'influxdb:{shared_influxd.url}?db=k8s-"prod"%20é&rp=two weeks&retention=2w'),
+        Cluster().batch(NOW),
+    )
     await sink.export(batch)
     assert shared_influxd.policies('k8s-\\"prod\\" é') == {"two weeks": ("336h0m0s", True)}
     assert stored(shared_influxd, 'k8s-"prod" é', "two weeks") == sent([batch])
@@ -237,7 +240,10 @@ async def test_a_frozen_server_is_given_up_after_the_time_limit(own_influxd: Inf
 
 
 async def test_users_are_told_apart_and_passwords_told_nobody(
-    tmp_path_factory: pytest.TempPathFactory, made: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory,
+    made: Make,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with influxd(tmp_path_factory.mktemp("auth"), {"auth-enabled": True}) as server:
@@ -265,7 +271,9 @@ async def test_users_are_told_apart_and_passwords_told_nobody(
         assert secret not in caplog.text
 
 
-async def test_https_is_verified_against_the_given_authority(tmp_path_factory: pytest.TempPathFactory, made: Make) -> None:
+async def test_https_is_verified_against_the_given_authority(
+    tmp_path_factory: pytest.TempPathFactory, made: Make
+) -> None:
     directory, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")

@@ -6,7 +6,7 @@ import warnings
 from decimal import Decimal
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from influxdb_client import Point
 
@@ -25,6 +25,7 @@ def written(text: str) -> str:
     return text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
+@settings(deadline=None)
 @given(NAMES, NAMES, NAMES, NAMES)
 @example("m\\", "k\\", "v\\", "f\\")
 @example("m\n#x value=1 1", "k\n", "a\\\nb", "f\r\n")
@@ -40,10 +41,13 @@ def test_any_name_reads_back_in_every_dialect(measurement: str, key: str, value:
         assert read.timestamp == 7
 
 
+@settings(deadline=None)
 @given(NAMES, st.dictionaries(NAMES, NAMES, min_size=1, max_size=4), st.integers(-(2**63), 2**63 - 1))
 def test_names_are_written_as_influxdb_client_writes_them(name: str, tags: dict[str, str], value: int) -> None:
     names = [name, *tags, *tags.values()]
-    if name.startswith("#") or any(written(text) != text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") for text in names):
+    if name.startswith("#") or any(
+        written(text) != text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") for text in names
+    ):
         return  # a comment, which no metric's name makes; a backslash that VictoriaMetrics would read differently
     point = Point(name).field("value", value).time(7)
     for k, v in tags.items():
@@ -52,6 +56,7 @@ def test_names_are_written_as_influxdb_client_writes_them(name: str, tags: dict[
     assert f"{escape_measurement(name)}{ours} value={value}i 7" == point.to_line_protocol()
 
 
+@settings(deadline=None)
 @given(st.lists(FINITE, max_size=20))
 @example([1e22, 1e-7, 5e-324, -0.0, 0.0, 3800.0, 1.7976931348623157e308, 123456789012345680.0])
 def test_floats_are_plain_decimals_that_read_back_equal(values: list[float]) -> None:
@@ -83,6 +88,7 @@ def test_floats_look_like_gos(value: float, text: str) -> None:
     assert float_texts([value, value]) == [text, text]
 
 
+@settings(deadline=None)
 @given(st.lists(FINITE.filter(lambda value: "e" not in repr(value)), min_size=1, max_size=5))
 def test_floats_are_written_as_influxdb_client_writes_them(values: list[float]) -> None:
     with warnings.catch_warnings():

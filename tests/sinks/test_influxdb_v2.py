@@ -193,7 +193,9 @@ async def test_a_server_that_answers_a_write_with_a_page_is_no_influxdb(recorder
         await made(f"influxdb:{recorder.url}?api=v2").export(Cluster().batch())  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b'{"results":[]}', b'{"results":[{"error":"nope"}]}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"{}", b"[]", b'{"results":[]}', b'{"results":[{"error":"nope"}]}', b"\xff"]
+)
 async def test_an_answer_to_a_statement_that_makes_no_sense_is_an_error(
     recorder: Recorder, made: Make, body: bytes
 ) -> None:

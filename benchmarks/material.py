@@ -1,0 +1,53 @@
+"""Real material for measuring single functions: answers of a simulated cluster, and the batches they make."""
+
+from collections.abc import Sequence
+
+from collector.core.batch import DataBatch
+from collector.core.entities import EntityTable
+from collector.core.intake import Intake
+from collector.core.metrics import MetricTable
+from collector.core.sample import NodeSample
+from collector.kube.listers import NamespaceLister, NodeLister, PodLister
+from collector.processors import build_pipeline, run_pipeline
+from collector.processors.labels import LabelCopier
+from collector.sim.config import SimConfig
+from collector.sim.world import InventedWorld
+from collector.sources.summary import decode_summary
+
+ORIGIN = 1_800_000_000
+MINUTE = 60_000_000_000
+
+
+class Material:
+    """The answers of `nodes` kubelets, 30 pods of 2 containers each, at any minute."""
+
+    def __init__(self, nodes: int) -> None:
+        config = SimConfig(nodes=nodes, pods=30, containers=2, clock=lambda: float(ORIGIN))
+        self.nodes = nodes
+        self._world = InventedWorld(config, ORIGIN)
+        self.entities, self.metrics = EntityTable(), MetricTable()
+        self.pipeline = build_pipeline(PodLister(), NamespaceLister(), NodeLister(), LabelCopier())
+
+    def bodies(self, minute: int) -> list[bytes]:
+        """What every kubelet answers at that minute."""
+        return [bytes(self._world.summary_at(node, ORIGIN + 60.0 * minute)) for node in range(self.nodes)]
+
+    def samples(self, minute: int) -> list[NodeSample]:
+        """The same, decoded."""
+        return [decode_summary(body, (ORIGIN + 60 * minute) * 1_000_000_000) for body in self.bodies(minute)]
+
+    def batch(self, minute: int, samples: Sequence[NodeSample]) -> DataBatch:
+        """The same, placed; neither processed nor frozen."""
+        batch = DataBatch(self.entities, self.metrics, ORIGIN * 1_000_000_000 + minute * MINUTE)
+        intake = Intake(batch)
+        for sample in samples:
+            intake.add(sample)
+        intake.flush()
+        return batch
+
+    def finished(self, minutes: int = 2) -> DataBatch:
+        """The batch of the last of so many minutes, processed and frozen."""
+        for minute in range(minutes):
+            batch = self.batch(minute, self.samples(minute))
+            run_pipeline(self.pipeline, batch)
+        return batch

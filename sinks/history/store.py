@@ -1,0 +1,243 @@
+"""The directory of a history: what is added, merged, expired and set aside. Blocking: for threads, two at most.
+
+One thread adds ticks, another keeps the directory in order; they never touch the same file. A tick counts as stored
+once its `metrics` file has its name; its labelled files have theirs before.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, takewhile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sinks.history.columns import PIECE_ROWS
+from sinks.history.files import (
+    HOUR_NS,
+    DirectoryLock,
+    Disk,
+    HistoryFile,
+    Staging,
+    listing,
+    superseded,
+    temporaries,
+)
+from sinks.history.merge import HOUR_ROWS, merge, parquet_bytes, ticks_of
+from sinks.history.schema import METRICS_TABLE, SCHEMAS, TABLES
+
+FAN_IN = 12
+"""Files of a size that are merged into one of the next size while their hour is open. At 60 s between ticks every
+tick is so written three times; a query of the open hour opens about 16 files, a merge holds about 150 MB."""
+
+KNOWN_HOURS = 48
+"""Hours whose ticks are kept in mind, to know a tick that comes again."""
+
+BROKEN = ".broken"
+"""Behind the name of a file that cannot be read: kept for people until its time is over, read by nobody."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Store:
+    """One history directory. Every method may raise OSError."""
+
+    def __init__(self, directory: Path, disk: Disk, *, retention_ns: int, max_bytes: int) -> None:
+        self.directory = directory
+        self._disk = disk
+        self._retention_ns = retention_ns
+        self._max_bytes = max_bytes
+        self._lock: DirectoryLock | None = None
+        self._ticks: dict[int, set[int]] = {}
+        """Hour -> the ticks stored, ns since the epoch."""
+        self._next: dict[int, int] = {}
+        """Hour -> the number of its next tick."""
+        self._unwanted: list[Path] = []
+        """Files of a tick that could not be stored as a whole, to be removed before the next one."""
+
+    def open(self) -> None:
+        """Take the directory, creating it if need be, and clear away what an interrupted process left there."""
+        if self._lock is not None:
+            return
+        for table in TABLES:
+            (self.directory / table).mkdir(parents=True, exist_ok=True)
+        lock = DirectoryLock(self.directory)
+        try:
+            for path in self._leftovers():
+                self._disk.remove(path)
+            self._disk.sync_directory(self.directory)
+        except BaseException:
+            lock.release()
+            raise
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let another process have the directory."""
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
+        self._ticks.clear()
+        self._next.clear()
+
+    def holds(self, tick: int) -> bool:
+        """Whether the tick of this timestamp is stored."""
+        return tick in self._known(tick // HOUR_NS)
+
+    def add(self, tick: int, tables: Iterable[tuple[str, Iterable[pa.Table]]]) -> None:
+        """Store a tick: `tables` in the order of TABLES, each with its row groups. All of it or nothing."""
+        while self._unwanted:
+            self._disk.remove(self._unwanted[-1])
+            self._unwanted.pop()
+        hour = tick // HOUR_NS
+        ticks = self._known(hour)
+        number = self._next[hour]
+        self._next[hour] = number + 1  # even if this fails: what is left of it must not pass for another tick's
+        name = HistoryFile(hour, number, number).name
+        with Staging(self._disk, self._unwanted) as staging:
+            for table, groups in tables:
+                content = memoryview(parquet_bytes(SCHEMAS[table], groups, [tick]))
+                staging.write(self.directory / table / name, lambda file, content=content: file.write(content))
+            staging.publish()
+        ticks.add(tick)
+
+    # Keeping order.
+
+    def upkeep(self, now: int, open_hours: set[int], stop: Callable[[], bool]) -> None:
+        """Remove what is past its time at `now` (ns since the epoch) and merge what may be merged.
+
+        Raises merge.StoppedError soon after `stop()`.
+        """
+        self._expire(now, open_hours)
+        for table in TABLES:
+            for hour in sorted({file.hour for file in listing(self.directory / table)}):
+                while chosen := plan(self._live(table, hour), is_open=hour in open_hours):
+                    self._merge(table, chosen, stop, whole_hour=hour not in open_hours)
+
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(self._sizes().values())
+
+    def _merge(self, table: str, files: Sequence[HistoryFile], stop: Callable[[], bool], *, whole_hour: bool) -> None:
+        paths = [self.directory / table / file.name for file in files]
+        merged = HistoryFile(files[0].hour, files[0].first, files[-1].last)
+        rows = HOUR_ROWS if whole_hour else PIECE_ROWS
+        try:
+            with Staging(self._disk, []) as staging:
+                staging.write(self.directory / table / merged.name, merge(table, paths, group_rows=rows, stop=stop))
+                staging.publish()
+        except pa.ArrowInvalid:
+            if not [path for path in paths if self._set_aside_if_broken(path)]:
+                raise
+            return
+        for path in paths:
+            self._disk.remove(path)
+
+    def _expire(self, now: int, open_hours: set[int]) -> None:
+        sizes = self._sizes()
+        total = sum(sizes.values())
+        by_hour = sorted((file.hour, path) for path, file in self._files() if path in sizes)
+        for hour, group in groupby(by_hour, key=lambda entry: entry[0]):
+            expired = (hour + 1) * HOUR_NS <= now - self._retention_ns
+            if not expired and not (0 < self._max_bytes < total and hour not in open_hours):
+                break
+            # The metrics go last: without them the hour's other files would count as never stored.
+            for path in sorted((path for _, path in group), key=lambda path: path.parent.name == METRICS_TABLE):
+                self._disk.remove(path)
+                total -= sizes[path]
+            if not expired:
+                _logger.info("history %s: removed an hour before its time, to stay within max_bytes", self.directory)
+
+    def _live(self, table: str, hour: int) -> list[HistoryFile]:
+        """The files of one hour that are to be read, in order."""
+        files = [file for file in listing(self.directory / table) if file.hour == hour]
+        return sorted(set(files) - superseded(files))
+
+    def _files(self) -> Iterator[tuple[Path, HistoryFile]]:
+        """Every file of ours, those set aside too."""
+        for table in TABLES:
+            for path in (self.directory / table).iterdir():
+                file = HistoryFile.parse(path.name.removesuffix(BROKEN))
+                if file is not None:
+                    yield path, file
+
+    def _sizes(self) -> dict[Path, int]:
+        sizes = {}
+        for path, _ in self._files():
+            try:
+                sizes[path] = path.stat().st_size
+            except FileNotFoundError:  # merged or removed since it was listed
+                continue
+        return sizes
+
+    def _leftovers(self) -> Iterator[Path]:
+        stored = listing(self.directory / METRICS_TABLE)
+        for table in TABLES:
+            yield from temporaries(self.directory / table)
+            files = listing(self.directory / table)
+            done = superseded(files)
+            for file in files:
+                # A tick's labelled file whose metrics never got their name.
+                half = file.first == file.last and not any(
+                    file.hour == other.hour and other.first <= file.first <= other.last for other in stored
+                )
+                if half or file in done:
+                    yield self.directory / table / file.name
+
+    def _known(self, hour: int) -> set[int]:
+        """The ticks stored of one hour, read from the files when it is first asked for."""
+        ticks = self._ticks.get(hour)
+        if ticks is None:
+            files = [file for table in TABLES for file in listing(self.directory / table) if file.hour == hour]
+            ticks = set()
+            for file in self._live(METRICS_TABLE, hour):
+                ticks |= self._ticks_of(self.directory / METRICS_TABLE / file.name)
+            self._ticks[hour] = ticks
+            self._next[hour] = max((file.last for file in files), default=0) + 1
+            while len(self._ticks) > KNOWN_HOURS:
+                oldest = min(self._ticks.keys() - {hour})
+                del self._ticks[oldest], self._next[oldest]
+        return ticks
+
+    def _ticks_of(self, path: Path) -> set[int]:
+        for _ in range(2):
+            try:
+                return ticks_of(path)
+            except FileNotFoundError:  # merged into another since it was listed: that one is listed too
+                return set()
+            except pa.ArrowInvalid:
+                if not self._set_aside_if_broken(path):
+                    raise
+        return set()
+
+    def _set_aside_if_broken(self, path: Path) -> bool:
+        try:
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    file.read_row_group(group)
+        except (pa.ArrowInvalid, OSError) as error:
+            self._disk.rename(path, path.with_name(path.name + BROKEN))
+            _logger.error("history file %s cannot be read and was set aside as *%s: %s", path, BROKEN, error)
+            return True
+        return False
+
+
+def plan(files: Sequence[HistoryFile], *, is_open: bool) -> Sequence[HistoryFile]:
+    """Which files of one hour, in order and none superseded, to merge next; none when all is well.
+
+    A closed hour becomes one file. In an open one the newest FAN_IN files of a size become one, and so on upwards.
+    """
+    if not is_open:
+        return files if len(files) > 1 else ()
+    for size in range(max(map(_size_class, files), default=-1) + 1):
+        newest = list(takewhile(lambda file, size=size: _size_class(file) <= size, reversed(files)))
+        if len(newest) >= FAN_IN:
+            return newest[::-1]
+    return ()
+
+
+def _size_class(file: HistoryFile) -> int:
+    """How often FAN_IN goes into the number of ticks a file stands for."""
+    count, ticks = 0, file.last - file.first + 1
+    while ticks >= FAN_IN:
+        count, ticks = count + 1, ticks // FAN_IN
+    return count

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from collector.api import API_ROOTS, ROUTES
+from collector.api.dispatch import Dispatcher
+from collector.api.health import MAX_AGE_NS
+from collector.api.route import Context
+from collector.core.batch import DataBatch
+from collector.core.entities import EntityTable
+from collector.core.metrics import MetricTable
+from collector.core.store import MetricStore
+from collector.selfmetrics import SelfMetrics
+
+SECOND = 10**9
+AT = 1_000 * SECOND
+
+
+def asked(path: str, *, now: int, node: bool = True, batch: bool = True) -> tuple[int, str]:
+    store = MetricStore(clock=lambda: now / SECOND)
+    if batch:
+        entities = EntityTable()
+        made = DataBatch(entities, MetricTable(), AT)
+        if node:
+            made.exists[np.array([entities.node_row("n")])] = True
+        made.freeze()
+        store.add(made)
+    context = Context(store, SelfMetrics(), clock=lambda: now / SECOND)
+    answer = Dispatcher(context, ROUTES, API_ROOTS).answer("GET", path, {}).answer
+    return answer.status, answer.body.decode()
+
+
+def test_a_fresh_batch_with_a_node_is_healthy():
+    assert asked("/healthz", now=AT + MAX_AGE_NS) == (200, "ok")
+    assert asked("/healthz?verbose", now=AT) == (200, "[+]healthz ok\nhealthz check passed\n")
+    assert asked("/healthz/healthz", now=AT) == (200, "ok")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ({"now": AT, "batch": False}, "no batch has been collected yet"),
+        (
+            {"now": AT, "node": False},
+            "the latest batch holds no node; see heapster_scrape_failures_total in /metrics for why",
+        ),
+        (
+            {"now": AT + MAX_AGE_NS + SECOND},
+            "the latest batch is 181 s old, at most 180 s are allowed; see the log for why",
+        ),
+    ],
+)
+def test_a_fault_is_told_by_the_single_check_only(state, reason):
+    assert asked("/healthz", **state) == (500, "[-]healthz failed: reason withheld\nhealthz check failed\n")
+    assert asked("/healthz/healthz", **state) == (500, f"internal server error: {reason}\n")

@@ -1,0 +1,171 @@
+"""`/metrics` and the table behind it."""
+
+import subprocess
+
+import pytest
+from api.golden import Replay, read
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from collector.api.own import SAMPLES_AT_ONCE, registry_text
+from collector.selfmetrics import OWN_METRICS, PER_NODE, SOURCE_RETENTION_S, OwnType, SelfMetrics
+
+
+def busy(nodes: int = 3) -> SelfMetrics:
+    """Metrics after everything has happened once."""
+    metrics = SelfMetrics("1.2.3")
+    for n in range(nodes):
+        metrics.scraped(f"kubelet_summary:10.0.0.{n}:10250", f"node-{n}", 0.02 * n, None if n else "timeout")
+    metrics.processed("rate calculator", 0.003)
+    metrics.exported("InfluxDB Sink", 0.5, "ok")
+    for offered, delivered, dropped in ((3, 1, {}), (9, 3, {"busy": 2})):
+        metrics.ledger(
+            "InfluxDB Sink", offered=offered, delivered=delivered, dropped=dropped, queued=4, queued_bytes=1234
+        )
+    metrics.ticked(
+        seconds=2.0,
+        cpu_seconds=1.5,
+        batch_timestamp=1_790_000_000.0,
+        nodes_ok=nodes - 1,
+        nodes_failed=1,
+        late_answers=1,
+        entities={"node": nodes, "pod": 7},
+    )
+    metrics.tick_lost("skipped")
+    metrics.http_request("nodeList", "GET", 200, 0.001, 120, 345)
+    metrics.loop_blocked(0.2)
+    return metrics
+
+
+async def text_of(metrics: SelfMetrics, encoder=generate_latest) -> str:
+    return b"".join([piece async for piece in registry_text(metrics.registry, encoder)]).decode()
+
+
+def values(text: str) -> dict[str, float]:
+    return {
+        sample.name + "".join(f" {name}={value}" for name, value in sorted(sample.labels.items())): sample.value
+        for family in parse_text(text)
+        for sample in family.samples
+    }
+
+
+async def test_every_method_is_seen_in_the_text():
+    found = values(await text_of(busy()))
+    expected = {
+        "heapster_scraper_duration_seconds_sum source=kubelet_summary:10.0.0.2:10250": 0.04,
+        "heapster_kubelet_request_duration_seconds_count node=node-1": 1,
+        "heapster_scrape_duration_seconds_count": 3,
+        "heapster_scrape_failures_total reason=timeout": 1,
+        "heapster_processor_duration_seconds_sum processor=rate calculator": 0.003,
+        "heapster_exporter_duration_seconds_sum exporter=InfluxDB Sink": 0.5,
+        "heapster_exports_total exporter=InfluxDB Sink outcome=ok": 1,
+        "heapster_exporter_offered_batches_total exporter=InfluxDB Sink": 9,
+        "heapster_exporter_delivered_batches_total exporter=InfluxDB Sink": 3,
+        "heapster_exporter_dropped_batches_total exporter=InfluxDB Sink reason=busy": 2,
+        "heapster_exporter_queued_batches exporter=InfluxDB Sink": 4,
+        "heapster_exporter_queued_bytes exporter=InfluxDB Sink": 1234,
+        "heapster_ticks_total outcome=ok": 1,
+        "heapster_ticks_total outcome=failed": 0,
+        "heapster_ticks_total outcome=skipped": 1,
+        "heapster_tick_duration_seconds_sum": 2,
+        "heapster_tick_cpu_seconds_total": 1.5,
+        "heapster_late_answers_total": 1,
+        "heapster_batch_timestamp_seconds": 1_790_000_000,
+        "heapster_nodes state=ok": 2,
+        "heapster_nodes state=failed": 1,
+        "heapster_entities type=pod": 7,
+        "http_requests_total code=200 handler=nodeList method=get": 1,
+        "http_request_duration_seconds_count handler=nodeList": 1,
+        "http_request_size_bytes_sum handler=nodeList": 120,
+        "http_response_size_bytes_sum handler=nodeList": 345,
+        "heapster_event_loop_blocked_seconds_sum": 0.2,
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert any(name.startswith("heapster_build_info") and "version=1.2.3" in name for name in found)
+
+
+async def test_the_text_in_pieces_is_the_text_in_one():
+    metrics = busy(SAMPLES_AT_ONCE)
+    for encoder, parse in ((generate_latest, parse_text), (openmetrics.generate_latest, parse_openmetrics)):
+        text = await text_of(metrics, encoder)
+        whole = encoder(metrics.registry).decode()
+        assert text.endswith("# EOF\n") == whole.endswith("# EOF\n")
+
+        def lasting(text: str, parse=parse) -> list[tuple[str, ...]]:
+            lines = []
+            for family in parse(text):
+                if family.name.startswith(("heapster", "http")) and not family.name.endswith("_created"):
+                    kept = [s for s in family.samples if not s.name.endswith("_created") and "age" not in s.name]
+                    lines.append((family.name, family.type, family.documentation, str(kept)))
+            return lines
+
+        assert lasting(text) == lasting(whole)
+
+
+async def test_promtool_has_no_complaint():
+    text = await text_of(busy())
+    check = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
+    assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+async def test_the_series_of_a_node_that_is_gone_go_too(monkeypatch):
+    metrics = SelfMetrics()
+    now = 1_000.0
+    monkeypatch.setattr("collector.selfmetrics.time.time", lambda: now)
+    metrics.scraped("kubelet_summary:10.0.0.1:10250", "old", 0.1, None)
+    now += SOURCE_RETENTION_S + 1
+    metrics.scraped("kubelet_summary:10.0.0.2:10250", "new", 0.1, None)
+    metrics.ticked(seconds=1, cpu_seconds=1, batch_timestamp=now, nodes_ok=1, nodes_failed=0, entities={})
+    text = await text_of(metrics)
+    assert "10.0.0.2" in text
+    assert "10.0.0.1" not in text
+
+
+async def test_a_type_of_entity_that_is_gone_counts_zero():
+    metrics = SelfMetrics()
+    for entities in ({"node": 1, "pod": 2}, {"node": 1}):
+        metrics.ticked(seconds=1, cpu_seconds=1, batch_timestamp=1, nodes_ok=1, nodes_failed=0, entities=entities)
+    assert values(await text_of(metrics))["heapster_entities type=pod"] == 0
+
+
+def test_the_table_is_in_order():
+    names = [row.name for row in (*OWN_METRICS, *PER_NODE)]
+    assert len(set(names)) == len(names)
+    for row in OWN_METRICS:
+        assert row.help
+        assert row.name.endswith("_total") == (row.type is OwnType.COUNTER)
+        assert bool(row.buckets) == (row.type is OwnType.HISTOGRAM)
+
+
+RENAMED = {
+    "heapster_scraper_duration_milliseconds": "heapster_scraper_duration_seconds",
+    "heapster_kubelet_summary_request_duration_milliseconds": "heapster_kubelet_request_duration_seconds",
+    "heapster_kubelet_request_duration_milliseconds": "heapster_kubelet_request_duration_seconds",
+    "heapster_processor_duration_milliseconds": "heapster_processor_duration_seconds",
+    "heapster_exporter_duration_milliseconds": "heapster_exporter_duration_seconds",
+    "http_request_duration_microseconds": "http_request_duration_seconds",
+}
+"""The original's names that are no base units: the differences that docs/compatibility.md lists."""
+
+
+@pytest.mark.parametrize("source", ["summary", "kubelet"])
+def test_every_metric_of_the_original_has_its_name_or_the_documented_one(source):
+    text = read(f"{source}/capture-final.json.gz")["responses"]["/metrics"]["text"]
+    own = {row.name: row.labels for row in (*OWN_METRICS, *PER_NODE)}
+    seen = 0
+    for family in parse_text(text):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if name.startswith(("heapster_", "http_")):
+            seen += 1
+            labels = {label for sample in family.samples for label in sample.labels} - {"quantile"}
+            assert set(own[RENAMED.get(name, name)]) == labels, name
+    assert seen > 5
+
+
+async def test_cluster_and_own_metrics_share_no_name():
+    from api.test_exposition import text_of as cluster_text
+
+    clusters = {family.name for family in parse_text(await cluster_text(Replay().cluster.batch(1)))}
+    assert not clusters & {family.name for family in parse_text(await text_of(busy()))}

@@ -1,0 +1,469 @@
+"""The kubelet client over TLS: whom it trusts, to whom it shows its token, and that a link carries bytes faithfully."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from collector.errors import FetchError, StartError
+from collector.sources.kubelet import KubeletClient, KubeletOptions, KubeletTarget
+from tests.sources.conftest import Authority
+from tests.sources.fake_kubelet import (
+    Asked,
+    FakeKubelet,
+    LoopbackServer,
+    Script,
+    chunked,
+    hanging,
+    head,
+    response,
+    serving,
+)
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+BODY = b'{"node":{}}'
+Days = Callable[[int], datetime]
+
+
+def options(authority: Authority, **changed: object) -> KubeletOptions:
+    return KubeletOptions(ca_files=(authority.file,), **changed)  # type: ignore[arg-type]
+
+
+async def fetched(context: ssl.SSLContext, with_options: KubeletOptions, script: Script | None = None) -> bytes:
+    async with FakeKubelet(script or serving(BODY), context) as kubelet, KubeletClient(with_options) as client:
+        return await client.fetch(kubelet.target())
+
+
+async def failure(context: ssl.SSLContext, with_options: KubeletOptions, script: Script | None = None) -> FetchError:
+    with pytest.raises(FetchError) as caught:
+        await fetched(context, with_options, script)
+    assert str(caught.value).startswith("node node-1: https://127.0.0.1:")
+    return caught.value
+
+
+# Whom it trusts.
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_kubelet_is_verified_by_the_address_that_is_dialled(
+    authority: Authority, kubelet_tls: ssl.SSLContext, host: str
+) -> None:
+    async with (
+        FakeKubelet(serving(BODY), kubelet_tls, host) as kubelet,
+        KubeletClient(options(authority)) as client,
+    ):
+        for _ in range(3):
+            assert await client.fetch(kubelet.target("whatever")) == BODY
+    assert kubelet.connections == 1
+
+
+async def test_a_kubelet_is_verified_by_the_name_of_its_node_where_asked_for(authority: Authority) -> None:
+    context = authority.server("node-1")
+    assert await fetched(context, options(authority, verify_name="node")) == BODY
+
+
+async def test_a_certificate_for_another_address_names_the_flag_for_the_other_way(authority: Authority) -> None:
+    fault = await failure(authority.server("node-1", "127.0.0.2"), options(authority))
+    assert fault.reason == "tls"
+    assert "shows a certificate that is not for 127.0.0.1" in str(fault)
+    assert "--kubelet-verify-name=node" in str(fault)
+
+
+async def test_a_certificate_of_another_node_is_refused(authority: Authority) -> None:
+    fault = await failure(authority.server("node-2", "127.0.0.1"), options(authority, verify_name="node"))
+    assert fault.reason == "tls"
+    assert "shows a certificate that is not for node-1" in str(fault)
+
+
+async def test_one_node_verified_by_name_lends_its_connection_to_no_other(authority: Authority) -> None:
+    context = authority.server("node-1")
+    async with (
+        FakeKubelet(serving(BODY), context) as kubelet,
+        KubeletClient(options(authority, verify_name="node")) as client,
+    ):
+        await client.fetch(kubelet.target("node-1"))
+        with pytest.raises(FetchError, match="is not for node-2"):
+            await client.fetch(kubelet.target("node-2"))
+
+
+async def test_a_certificate_of_an_unknown_authority_names_ours_and_the_ways_out(
+    authority: Authority, authority_named: Callable[[str], Authority]
+) -> None:
+    fault = await failure(authority_named("stranger").server("127.0.0.1"), options(authority))
+    assert fault.reason == "tls"
+    assert f"none of the CAs in {authority.file} signed" in str(fault)
+    assert "--kubelet-ca-file" in str(fault)
+    assert "--kubelet-insecure-tls" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "words"), [(-9, -2, "has expired"), (2, 9, "is not valid yet")], ids=["expired", "early"]
+)
+async def test_a_certificate_is_refused_outside_of_its_time(
+    authority: Authority, days: Days, begins: int, ends: int, words: str
+) -> None:
+    context = authority.server("127.0.0.1", not_before=days(begins), not_after=days(ends))
+    fault = await failure(context, options(authority))
+    assert fault.reason == "tls"
+    assert f"shows a certificate that {words}" in str(fault)
+
+
+async def test_insecure_takes_any_certificate(authority_named: Callable[[str], Authority], days: Days) -> None:
+    context = authority_named("stranger").server("elsewhere", not_before=days(-9), not_after=days(-2))
+    assert await fetched(context, KubeletOptions(verify="insecure")) == BODY
+
+
+async def test_several_authorities_are_trusted_side_by_side(
+    authority: Authority, authority_named: Callable[[str], Authority]
+) -> None:
+    other = authority_named("other")
+    both = KubeletOptions(ca_files=(other.file, authority.file))
+    assert await fetched(authority.server("127.0.0.1"), both) == BODY
+    assert await fetched(other.server("127.0.0.1"), both) == BODY
+
+
+async def test_https_without_any_authority_does_not_start() -> None:
+    with pytest.raises(StartError, match=r"--kubelet-ca-file.*--kubelet-insecure-tls"):
+        await KubeletClient(KubeletOptions()).start()
+
+
+async def test_an_authority_that_cannot_be_read_does_not_start(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.write_text("no certificate")
+    for path in (missing, empty):
+        with pytest.raises(StartError, match=f"CA file {path}"):
+            await KubeletClient(KubeletOptions(ca_files=(str(path),))).start()
+
+
+async def test_a_port_that_speaks_plain_http_names_the_option_for_it(authority: Authority) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with LoopbackServer(greet) as server, KubeletClient(options(authority)) as client:
+        with pytest.raises(FetchError, match="kubeletHttps=false") as caught:
+            await client.fetch(server.target())
+    assert caught.value.reason == "tls"
+
+
+async def test_a_connection_cut_during_the_handshake_is_told_so(authority: Authority) -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+
+    async with LoopbackServer(cut) as server, KubeletClient(options(authority)) as client:
+        with pytest.raises(FetchError, match="broke the connection off while it was made") as caught:
+            await client.fetch(server.target())
+    assert caught.value.reason == "protocol"
+
+
+async def test_a_handshake_that_hangs_ends_at_the_limit_per_node(authority: Authority) -> None:
+    closed = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        closed.set()
+
+    async with LoopbackServer(silent) as server, KubeletClient(options(authority, time_limit_s=0.05)) as client:
+        with pytest.raises(FetchError) as caught:
+            await client.fetch(server.target())
+        await asyncio.wait_for(closed.wait(), 5)
+    assert caught.value.reason == "timeout"
+
+
+# To whom it shows what.
+
+
+async def test_the_token_is_sent_over_tls_and_each_new_one_from_then_on(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    tokens: Iterator[str | None] = iter(["one", "one", "two", None])
+    async with (
+        FakeKubelet(serving(BODY), kubelet_tls) as kubelet,
+        KubeletClient(options(authority, token=lambda: next(tokens))) as client,
+    ):
+        for _ in range(4):
+            await client.fetch(kubelet.target())
+    sent = [asked.headers.get("authorization") for asked in kubelet.asked]
+    assert sent == ["Bearer one", "Bearer one", "Bearer two", None]
+
+
+class Rotation:
+    """A token that is replaced when it is read again."""
+
+    def __init__(self, *later: str) -> None:
+        self.current = "old"
+        self.renewals = 0
+        self._later = list(later)
+
+    def token(self) -> str:
+        return self.current
+
+    async def renew(self) -> None:
+        self.renewals += 1
+        await asyncio.sleep(0)
+        if self._later:
+            self.current = self._later.pop(0)
+
+
+async def accepting_new(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    accepted = asked.headers.get("authorization") == "Bearer new"
+    writer.write(response("200 OK", BODY) if accepted else response("401 Unauthorized", b"Unauthorized"))
+
+
+async def test_a_refused_token_is_read_again_and_the_new_one_succeeds(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    rotation = Rotation("new")
+    with_tokens = options(authority, token=rotation.token, renew_token=rotation.renew)
+    async with FakeKubelet(accepting_new, kubelet_tls) as kubelet, KubeletClient(with_tokens) as client:
+        assert await client.fetch(kubelet.target()) == BODY
+        assert await client.fetch(kubelet.target()) == BODY
+    assert rotation.renewals == 1
+    assert len(kubelet.asked) == 3
+
+
+async def test_a_token_replaced_meanwhile_is_tried_without_reading_it_again(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    rotation = Rotation()
+
+    async def refusing_old(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        rotation.current = "new"
+        await accepting_new(asked, writer)
+
+    with_tokens = options(authority, token=rotation.token, renew_token=rotation.renew)
+    assert await fetched(kubelet_tls, with_tokens, refusing_old) == BODY
+    assert rotation.renewals == 0
+
+
+async def test_a_token_refused_by_all_kubelets_at_once_is_read_again_once(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    rotation = Rotation("also-refused", "refused-as-well", "new")
+    with_tokens = options(authority, token=rotation.token, renew_token=rotation.renew)
+    async with FakeKubelet(accepting_new, kubelet_tls) as kubelet, KubeletClient(with_tokens) as client:
+        target = kubelet.target()
+        faults = await asyncio.gather(*(client.fetch(target) for _ in range(20)), return_exceptions=True)
+    assert rotation.renewals == 1
+    assert {getattr(fault, "reason", None) for fault in faults} == {"unauthorized"}
+    assert "the token is not accepted" in str(faults[0])
+
+
+async def test_a_refused_token_that_stays_the_same_is_not_sent_twice(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    rotation = Rotation()
+    with_tokens = options(authority, token=rotation.token, renew_token=rotation.renew)
+    async with FakeKubelet(accepting_new, kubelet_tls) as kubelet, KubeletClient(with_tokens) as client:
+        with pytest.raises(FetchError):
+            await client.fetch(kubelet.target())
+    assert len(kubelet.asked) == 1
+
+
+async def test_unauthorized_without_a_token_says_so(authority: Authority, kubelet_tls: ssl.SSLContext) -> None:
+    fault = await failure(kubelet_tls, options(authority), accepting_new)
+    assert fault.reason == "unauthorized"
+    assert "no token was sent, since none is configured" in str(fault)
+
+
+@pytest.mark.parametrize("token", ["a\r\nX-Injected: b", "a b", "schlüssel"])
+async def test_a_token_that_is_none_is_not_sent(authority: Authority, kubelet_tls: ssl.SSLContext, token: str) -> None:
+    async with (
+        FakeKubelet(serving(BODY), kubelet_tls) as kubelet,
+        KubeletClient(options(authority, token=lambda: token)) as client,
+    ):
+        with pytest.raises(FetchError, match="holds blanks, line breaks") as caught:
+            await client.fetch(kubelet.target())
+    assert token not in str(caught.value)
+    assert kubelet.asked == []
+
+
+async def test_a_client_certificate_is_shown(authority: Authority) -> None:
+    context = authority.server("127.0.0.1")
+    authority.trust_clients(context)
+    certificate, key = authority.client_files("heapster")
+    shown = options(authority, client_certificate=certificate, client_key=key)
+    assert await fetched(context, shown) == BODY
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_missing_client_certificate_is_what_the_failure_names(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
+    context = authority.server("127.0.0.1")
+    context.minimum_version = context.maximum_version = version
+    authority.trust_clients(context)
+
+    def refuse(listener: socket.socket) -> None:
+        """By blocking calls: asyncio's own server drops the alert that says what is wrong."""
+        for _ in range(2):  # aiohttp asks again where it may have met a connection that had just been closed
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                with (
+                    connection,
+                    context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as tls,
+                ):
+                    with pytest.raises(ssl.SSLError):
+                        tls.do_handshake()
+                    plain = socket.socket(fileno=os.dup(tls.fileno()))
+                    with plain:
+                        plain.shutdown(socket.SHUT_WR)
+                        while plain.recv(4096):
+                            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.3)
+        target = KubeletTarget("node-1", "127.0.0.1", listener.getsockname()[1])
+        refusing = asyncio.create_task(asyncio.to_thread(refuse, listener))
+        async with KubeletClient(options(authority)) as client:
+            with pytest.raises(FetchError, match="does the kubelet refuse the client certificate") as caught:
+                await client.fetch(target)
+        await refusing
+    assert caught.value.reason == "tls"
+
+
+async def test_a_client_certificate_that_cannot_be_used_does_not_start(authority: Authority, tmp_path: Path) -> None:
+    certificate, _ = authority.client_files("other")
+    nothing = str(tmp_path / "nothing.key")
+    with pytest.raises(StartError, match=f"client certificate {certificate} .key {nothing}."):
+        await KubeletClient(options(authority, client_certificate=certificate, client_key=nothing)).start()
+
+
+# That a link carries bytes faithfully.
+
+
+@pytest.mark.parametrize("size", [1, 16_383, 16_384, 16_385, 262_144, 262_145, 3_000_001])
+async def test_a_body_of_any_size_arrives_as_it_was_sent(
+    authority: Authority, kubelet_tls: ssl.SSLContext, size: int
+) -> None:
+    body = os.urandom(size - 1) + b"}"
+    if body.startswith(b"<"):
+        body = b"{" + body[1:]
+    assert await fetched(kubelet_tls, options(authority), serving(body)) == body
+
+
+async def test_many_small_records_arrive_in_order(authority: Authority, kubelet_tls: ssl.SSLContext) -> None:
+    body = bytes(range(48, 123)) * 400
+
+    async def bit_by_bit(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head("200 OK", transfer_encoding="chunked"))
+        for at in range(0, len(body), 150):
+            writer.write(chunked(body[at : at + 150], 150)[:-5])
+        writer.write(b"0\r\n\r\n")
+
+    assert await fetched(kubelet_tls, options(authority), bit_by_bit) == body
+
+
+async def links_side_by_side(authority: Authority, context: ssl.SSLContext) -> None:
+    """Thirty links that share the buffers, all reading at the same time."""
+    bodies = [b"{" + os.urandom(200_000 + 7 * n) for n in range(30)]
+
+    async def numbered(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        body = bodies[int(asked.path[1:])]
+        writer.write(head("200 OK", content_length=str(len(body))))
+        for at in range(0, len(body), 30_000):
+            writer.write(body[at : at + 30_000])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async with FakeKubelet(numbered, context) as kubelet, KubeletClient(options(authority)) as client:
+        for _ in range(2):
+            found = await asyncio.gather(*(client.fetch(kubelet.target(), f"/{n}") for n in range(30)))
+            assert found == bodies
+    assert kubelet.connections == 30
+
+
+async def test_links_that_share_the_buffers_do_not_mix(authority: Authority, kubelet_tls: ssl.SSLContext) -> None:
+    await links_side_by_side(authority, kubelet_tls)
+
+
+async def test_an_answer_that_could_have_been_cut_anywhere_is_none(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    async def without_length(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head("200 OK", connection="close") + BODY)
+        writer.close()
+
+    fault = await failure(kubelet_tls, options(authority), without_length)
+    assert fault.reason == "protocol"
+    assert "or one without a length" in str(fault)
+
+
+async def test_a_record_that_was_tampered_with_ends_the_connection(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    async def tampering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Passes everything between the client and the kubelet, and flips a bit late in the answer."""
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", kubelet.port)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, flip_at: int) -> None:
+            passed = 0
+            while piece := await source.read(1000):
+                if passed <= flip_at < passed + len(piece):
+                    changed = bytearray(piece)
+                    changed[flip_at - passed] ^= 1
+                    piece = bytes(changed)
+                passed += len(piece)
+                sink.write(piece)
+            sink.close()
+
+        try:
+            await asyncio.gather(pump(reader, downstream, -1), pump(upstream, writer, 50_000))
+        finally:
+            downstream.close()
+
+    async with (
+        FakeKubelet(serving(b"{" * 100_000), kubelet_tls) as kubelet,
+        LoopbackServer(tampering) as server,
+        KubeletClient(options(authority)) as client,
+    ):
+        with pytest.raises(FetchError, match="breaks TLS off") as caught:
+            await client.fetch(server.target())
+    assert caught.value.reason == "tls"
+
+
+async def hanging_then_closed(authority: Authority, context: ssl.SSLContext) -> None:
+    """The client is closed while a request is under way: the request fails, nothing hangs."""
+    async with FakeKubelet(hanging, context) as kubelet:
+        client = KubeletClient(options(authority))
+        await client.start()
+        fetch = asyncio.create_task(client.fetch(kubelet.target()))
+        while not kubelet.asked:
+            await asyncio.sleep(0.001)
+        await client.close()
+        with pytest.raises(FetchError) as caught:
+            await fetch
+        assert caught.value.reason == "protocol"
+
+
+async def test_closing_the_client_ends_requests_under_way(authority: Authority, kubelet_tls: ssl.SSLContext) -> None:
+    await hanging_then_closed(authority, kubelet_tls)
+
+
+@pytest.mark.parametrize("scenario", [links_side_by_side, hanging_then_closed])
+def test_the_same_holds_on_uvloop(
+    authority: Authority,
+    kubelet_tls: ssl.SSLContext,
+    scenario: Callable[[Authority, ssl.SSLContext], Awaitable[None]],
+) -> None:
+    async def run() -> None:
+        await scenario(authority, kubelet_tls)
+
+    uvloop.run(run())
+
+
+def test_a_wrong_certificate_is_refused_on_uvloop_too(authority: Authority) -> None:
+    async def run() -> None:
+        fault = await failure(authority.server("127.0.0.2"), options(authority))
+        assert fault.reason == "tls"
+
+    uvloop.run(run())
