@@ -4,8 +4,11 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from collector.api import ROUTES
+from collector.api.families import families
 from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor
 from collector.options import Options, flag_name, shown_default
+from collector.selfmetrics import OWN_METRICS, PER_NODE
 from sinks import SINKS
 
 DOCS = Path(__file__).parent
@@ -14,7 +17,11 @@ NOTE = "<!-- Written by `make docs` from the code; edit the code. -->\n\n"
 
 def flags() -> str:
     """docs/flags.md, from Options."""
-    lines = ["# Flags\n", NOTE.strip() + "\n", "`_` and `-` are one in a flag's name. Durations are written `300ms`, `10s`, `1h30m`.\n"]
+    lines = [
+        "# Flags\n",
+        NOTE.strip() + "\n",
+        "`_` and `-` are one in a flag's name. Durations are written `300ms`, `10s`, `1h30m`.\n",
+    ]
     for group, title in (("main", "## The collector"), ("old", "## Accepted for old manifests")):
         lines += [f"{title}\n", "| flag | default | effect |", "|---|---|---|"]
         lines += [
@@ -74,7 +81,11 @@ def sinks() -> str:
     import importlib
     import inspect
 
-    lines = ["# Sinks\n", NOTE.strip() + "\n", "`--sink=NAME:REST`, as often as wanted. `$VAR` in REST is taken from the environment.\n"]
+    lines = [
+        "# Sinks\n",
+        NOTE.strip() + "\n",
+        "`--sink=NAME:REST`, as often as wanted. `$VAR` in REST is taken from the environment.\n",
+    ]
     for name, row in sorted(SINKS.items()):
         module, _, class_name = row.partition(":")
         found = importlib.import_module(module)
@@ -85,7 +96,49 @@ def sinks() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"flags.md": flags, "metrics.md": metrics, "sinks.md": sinks}
+def routes() -> str:
+    """docs/api.md, from ROUTES."""
+    lines = [
+        "# HTTP API\n",
+        NOTE.strip() + "\n",
+        "`{name}` is one segment of the path, `{name:*}` all that remain. Series routes take `start` and `end` (RFC 3339,",
+        "both inclusive) and `labels=key:value,...` for labelled metrics.\n",
+        "| method | path | answer | name in the HTTP metrics |",
+        "|---|---|---|---|",
+    ]
+    for route in ROUTES:
+        about = (route.handler.__doc__ or "").split("\n")[0]
+        lines.append(
+            f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {about} | `{route.name}` |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def prometheus() -> str:
+    """docs/prometheus.md, from the families of `/metrics/cluster` and the collector's own metrics."""
+    lines = [
+        "# Prometheus metrics\n",
+        NOTE.strip() + "\n",
+        "## `/metrics/cluster`: the cluster\n",
+        "A family for each kind of entity, so that `sum()` counts nothing twice; `?kind=node,pod` asks for some kinds only.",
+        "At thousands of nodes that is what to do: all kinds of 5,000 nodes are 1.7 GB of text. Samples carry no timestamps,",
+        "so a node or pod that vanished is stale at once; their age is in `heapster_node_sample_timestamp_seconds`.\n",
+        "| family | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{family.sample_name}` | {'counter' if family.counter else 'gauge'} | {', '.join(f'`{label}`' for label in family.labels)} | {family.help} |"
+        for family in families()
+    ]
+    lines += ["", "## `/metrics`: the collector itself\n", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"| `{row.name}` | {row.type.name.lower()} | {', '.join(f'`{label}`' for label in row.labels)} | {row.help} |"
+        for row in (*OWN_METRICS, *PER_NODE)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"flags.md": flags, "metrics.md": metrics, "sinks.md": sinks, "api.md": routes, "prometheus.md": prometheus}
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ _UNKNOWN = Resources()
 
 @dataclass(slots=True)
 class _Capacities:
-    """What the node entities have, in parallel arrays; amounts are (3, n) in the order of RESOURCES, -1 where unknown."""
+    """The node entities, in parallel arrays; amounts are (3, n) in the order of RESOURCES, -1 where unknown."""
 
     rows: NDArray[np.int64]
     generations: NDArray[np.int64]

@@ -18,6 +18,7 @@ from collector.sim.plan import Plan, SlotClass
 from collector.sim.sample_columns import (
     CLAIM_CAPACITY,
     FS_CAPACITY,
+    FS_INODES,
     Bools,
     ContainerSamples,
     NodeSamples,
@@ -172,7 +173,8 @@ class Sampler:
         pod_memory = _total(pods.working_set, pods.present)
         own = _pages(columns.system_memory[rows] * (1.0 + 0.05 * noise[:, None]))
         working_set = np.minimum(pod_memory + own.sum(axis=1) + 320 * MEBIBYTE, memory)
-        fs_used = FS_CAPACITY // 4 + _total(pods.storage_used, pods.present)
+        fs_used = np.minimum(FS_CAPACITY // 4 + _total(pods.storage_used, pods.present), FS_CAPACITY * 9 // 10)
+        inodes_used = np.minimum(310_000 + _total(pods.storage_inodes, pods.present), FS_INODES * 9 // 10)
         system_at = second * 1000 - self._system_phase
         system_cpu, system_cpu_rate = self._system_work(system_at, noise, noise_before)
         return NodeSamples(
@@ -191,7 +193,7 @@ class Sampler:
             rx_errors=(uptime * 1e-4 * (self._node_noise % np.uint64(20) == 0)).astype(np.int64),
             fs_used=fs_used,
             image_fs_used=np.full(fs_used.shape, FS_CAPACITY // 8),
-            inodes_used=310_000 + _total(pods.storage_inodes, pods.present),
+            inodes_used=inodes_used,
             processes=180 + _total(pods.processes, pods.present),
             system_cpu=np.column_stack([system_cpu, now[0]]).astype(np.int64),
             system_cpu_rate=np.column_stack([system_cpu_rate, (now[0] - before[0]) / interval]).astype(np.int64),

@@ -10,6 +10,8 @@ from collector.sim.plan import SlotClass
 from collector.sim.sample_columns import CLAIM_CAPACITY, CLAIM_INODES, FS_CAPACITY, FS_INODES
 
 SYSTEM_CONTAINERS = ("kubelet", "runtime", "pods")
+_SMALL_TABLES = frozenset({"pod", "container"})
+"""Tables whose sizes stay below 1 TB and whose counters below 115 core-days; they may lack a rate or a limit."""
 TOKEN_CAPACITY = 524_288_000
 TOKEN_USED = 12_288
 TOKEN_INODES = 3_013_680
@@ -95,7 +97,7 @@ class SummaryTree:
             },
             "startTime": Time("pod.birth", slot),
             "containers": Records(f"containers {slot}", containers),
-            "cpu": self._cpu("pod", slot, optional=True),
+            "cpu": self._cpu("pod", slot),
             "memory": self._memory("pod", slot),
             **self._io("pod", slot),
             "network": _network("pod.network_time", slot, "pod", on_host=slot_class is SlotClass.HOST),
@@ -109,7 +111,7 @@ class SummaryTree:
         return {
             "name": Text("container.name", place, 4),
             "startTime": Time("container.started", place),
-            "cpu": self._cpu("container", place, optional=True),
+            "cpu": self._cpu("container", place),
             "memory": self._memory("container", place),
             **self._io("container", place),
             "rootfs": _filesystem("container.rootfs_time", "container.rootfs", place),
@@ -117,19 +119,20 @@ class SummaryTree:
             "swap": {"time": Time("container.swap_time", place), "swapUsageBytes": 0},
         }
 
-    def _cpu(self, table: str, index: int, *, optional: bool = False) -> Tree:
-        leaf = OptionalNumber if optional else Number
+    def _cpu(self, table: str, index: int) -> Tree:
+        small = table in _SMALL_TABLES
+        leaf = OptionalNumber if small else Number
         return {
             "time": Time(f"{table}.cpu_time", index),
             "usageNanoCores": leaf(f"{table}.cpu_rate", index, 3),
-            "usageCoreNanoSeconds": Number(f"{table}.cpu", index, 5),
+            "usageCoreNanoSeconds": Number(f"{table}.cpu", index, 4 if small else 5),
             **self._pressure(),
         }
 
     def _memory(self, table: str, index: int) -> Tree:
         return {
             "time": Time(f"{table}.memory_time", index),
-            "availableBytes": OptionalNumber(f"{table}.available", index, 4),
+            "availableBytes": OptionalNumber(f"{table}.available", index, 3),
             **self._memory_counts(table, index),
             **self._pressure(),
         }
@@ -141,10 +144,11 @@ class SummaryTree:
                 "pageFaults": Number(f"{table}.page_faults", index, 3),
                 "majorPageFaults": Number(f"{table}.major_page_faults", index, 2) if table != "system" else 0,
             }
+        lanes = 3 if table in _SMALL_TABLES else 4
         return {
-            "usageBytes": Number(f"{table}.usage", index, 4),
-            "workingSetBytes": Number(f"{table}.working_set", index, 4),
-            "rssBytes": Number(f"{table}.rss", index, 4),
+            "usageBytes": Number(f"{table}.usage", index, lanes),
+            "workingSetBytes": Number(f"{table}.working_set", index, lanes),
+            "rssBytes": Number(f"{table}.rss", index, lanes),
             **faults,
         }
 
@@ -179,10 +183,10 @@ def _network(time: str, index: int, table: str, *, on_host: bool) -> Tree:
 def _filesystem(time: str, field: str, index: int) -> Tree:
     return {
         "time": Time(time, index),
-        "availableBytes": Number(f"{field}_available", index, 4),
+        "availableBytes": Number(f"{field}_available", index, 3),
         "capacityBytes": FS_CAPACITY,
-        "usedBytes": Number(f"{field}_used", index, 4),
-        "inodesFree": Number(f"{field}_inodes_free", index, 3),
+        "usedBytes": Number(f"{field}_used", index, 3),
+        "inodesFree": Number(f"{field}_inodes_free", index, 2),
         "inodes": FS_INODES,
         "inodesUsed": Number(f"{field}_inodes", index, 2),
     }
@@ -191,10 +195,10 @@ def _filesystem(time: str, field: str, index: int) -> Tree:
 def _volumes(slot: int, slot_class: SlotClass) -> Tree:
     configuration: Tree = {
         "time": Time("pod.config_time", slot),
-        "availableBytes": Number("pod.config_available", slot, 4),
+        "availableBytes": Number("pod.config_available", slot, 3),
         "capacityBytes": FS_CAPACITY,
         "usedBytes": 4_096,
-        "inodesFree": Number("pod.config_inodes_free", slot, 3),
+        "inodesFree": Number("pod.config_inodes_free", slot, 2),
         "inodes": FS_INODES,
         "inodesUsed": 5,
         "name": "config",
@@ -211,9 +215,9 @@ def _volumes(slot: int, slot_class: SlotClass) -> Tree:
     }
     claim: Tree = {
         "time": Time("pod.claim_time", slot),
-        "availableBytes": Number("pod.claim_available", slot, 4),
+        "availableBytes": Number("pod.claim_available", slot, 3),
         "capacityBytes": CLAIM_CAPACITY,
-        "usedBytes": Number("pod.claim_used", slot, 4),
+        "usedBytes": Number("pod.claim_used", slot, 3),
         "inodesFree": CLAIM_INODES - 40,
         "inodes": CLAIM_INODES,
         "inodesUsed": 40,

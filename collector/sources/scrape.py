@@ -88,7 +88,7 @@ class ScrapeManager:
             else:
                 reason = error.reason if isinstance(error, FetchError) else "decode"
                 report.failed[reason] += 1
-            self._note(target.node, None if error is None else str(error))
+            self._note(target.node, None if error is None else str(error).removeprefix(f"{target}: "))
             self._scraped(
                 f"{self.name}:{target.address}:{target.port}", target.node, reply.finished - reply.started, reason
             )

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch, LabeledTable
 from collector.core.metrics import METRICS, Clock
-from sinks.history.names import COLUMNS, NONE, Codes, EntityNames, text_array, text_ranks
+from sinks.history.arrow import NONE, ArrowArray, combined, text_array, text_ranks, trimmed, with_nulls
+from sinks.history.names import COLUMNS, EntityNames
 from sinks.history.schema import (
     DYNAMIC_FLOAT,
     DYNAMIC_INT,
@@ -22,13 +23,12 @@ from sinks.history.schema import (
     LABEL_COLUMNS,
     METRICS_TABLE,
     SCHEMAS,
-    TEXT_TYPE,
     TIME_TYPE,
 )
 
 PIECE_ROWS = 8192
 
-Order = NDArray[np.intp]
+Order = NDArray[np.integer[Any]]
 
 
 def tick_tables(batch: DataBatch, names: EntityNames) -> Iterator[tuple[str, Iterator[pa.Table]]]:
@@ -45,64 +45,23 @@ def tick_tables(batch: DataBatch, names: EntityNames) -> Iterator[tuple[str, Ite
     yield METRICS_TABLE, _plain_pieces(batch, names, rows)
 
 
-def combined(ranks: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
-    """One number for each position that orders as the columns `ranks`, (n,) each and not negative, do one after the
-    other.
-    """
-    total = ranks[0].astype(np.int64)
-    for column in ranks[1:]:
-        width = int(column.max(initial=0)) + 1
-        if int(total.max(initial=0)) >= 2**62 // width:
-            total = np.unique(total, return_inverse=True)[1]  # below n, so that n times a width fits again
-        total = total * width + column
-    return total
-
-
-def trimmed(codes: Codes, words: pa.StringArray) -> pa.DictionaryArray:
-    """A text column with only the words it uses: Parquet stores the dictionary with every row group.
-
-    `codes` is (n,), NONE for null. The words are in order of first use.
-    """
-    valid = np.flatnonzero(codes != NONE)
-    used = codes[valid]
-    place = np.empty(len(words), np.int32)
-    place[used[::-1]] = np.arange(used.size - 1, -1, -1, dtype=np.int32)  # of equal ones the first stays
-    first = place[used] == np.arange(used.size)
-    place[used[first]] = np.arange(np.count_nonzero(first), dtype=np.int32)
-    indices = np.zeros(codes.size, np.int32)
-    indices[valid] = place[used]
-    chosen = words.take(pa.array(used[first]))
-    return pa.DictionaryArray.from_arrays(
-        with_nulls(pa.int32(), indices, codes != NONE), chosen, safe=False
-    )
-
-
-def with_nulls(kind: pa.DataType, values: NDArray[Any], present: NDArray[np.bool_]) -> Any:
-    """`values`, (n,), as an Arrow array of type `kind` that shares their memory; null where not `present`."""
-    count = int(np.count_nonzero(present))
-    if count == 0:
-        return pa.nulls(values.size, kind)
-    mask = None if count == values.size else pa.py_buffer(np.packbits(present, bitorder="little"))
-    return pa.Array.from_buffers(kind, values.size, [mask, pa.py_buffer(values)], values.size - count)
-
-
 def _pieces(count: int) -> Iterator[slice]:
     return (slice(start, min(count, start + PIECE_ROWS)) for start in range(0, count, PIECE_ROWS))
 
 
-def _ticks(batch: DataBatch, count: int) -> Any:
+def _ticks(batch: DataBatch, count: int) -> ArrowArray:
     return with_nulls(TIME_TYPE, np.full(count, batch.timestamp, np.int64), np.ones(count, np.bool_))
 
 
-def _names(names: EntityNames, rows: Order, columns: int) -> list[pa.DictionaryArray]:
+def _names(names: EntityNames, rows: Order, columns: int) -> list[ArrowArray]:
     """The first `columns` of COLUMNS for `rows`."""
     return [trimmed(names.codes[column, rows], names.texts[column].array) for column in range(columns)]
 
 
 def _plain_pieces(batch: DataBatch, names: EntityNames, order: Order) -> Iterator[pa.Table]:
     known = len(METRICS)
-    dynamic = [m for m, _ in batch.metrics if m >= known and batch.presence(m).any()]
-    filled = batch.present[:known, : batch.rows].any(axis=1)
+    dynamic = [m for m in range(known, len(batch.metrics)) if batch.presence(m).any()]
+    filled = [bool(batch.presence(m).any()) for m in range(known)]
     for piece in _pieces(order.size):
         rows = order[piece]
         columns = [_ticks(batch, rows.size), *_names(names, rows, len(COLUMNS)), _stored(names, rows)]
@@ -121,18 +80,18 @@ def _plain_pieces(batch: DataBatch, names: EntityNames, order: Order) -> Iterato
         yield pa.Table.from_arrays(columns, schema=SCHEMAS[METRICS_TABLE])
 
 
-def _stored(names: EntityNames, rows: Order) -> Any:
+def _stored(names: EntityNames, rows: Order) -> ArrowArray:
     """The map of further labels, null where there are none."""
     kind = SCHEMAS[METRICS_TABLE].field("stored_labels").type
     codes = names.stored[rows]
     if not (codes != NONE).any():
         return pa.nulls(rows.size, kind)
     used, places = np.unique(codes, return_inverse=True)
-    sets = pa.array([None if code == NONE else list(names.extras.words[code]) for code in used.tolist()], kind)
+    sets: ArrowArray = pa.array([None if code == NONE else names.extras.words[code] for code in used.tolist()], kind)
     return sets.take(pa.array(places))
 
 
-def _dynamic(batch: DataBatch, metrics: Sequence[int], rows: Order, name: str) -> Any:
+def _dynamic(batch: DataBatch, metrics: Sequence[int], rows: Order, name: str) -> ArrowArray:
     """The map of metrics whose names only the cluster knows, null where an entity has none of them."""
     kind = SCHEMAS[METRICS_TABLE].field(name).type
     present = batch.present[np.ix_(np.array(metrics, np.intp), rows)]
@@ -144,9 +103,9 @@ def _dynamic(batch: DataBatch, metrics: Sequence[int], rows: Order, name: str) -
         values[which == j] = batch.column(m)[rows[owner[which == j]]]
     counts = np.count_nonzero(present, axis=0)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    keys = text_array([batch.metrics.descriptors[m].name for m in metrics]).take(pa.array(which))
-    missing = pa.array(counts == 0)
-    return pa.MapArray.from_arrays(pa.array(offsets), keys, pa.array(values), type=kind, mask=missing)
+    keys = text_array([batch.metrics.descriptors[m].name for m in metrics])
+    of_arrays: Any = pa.MapArray.from_arrays
+    return of_arrays(offsets, keys.take(pa.array(which)), values, type=kind, mask=pa.array(counts == 0))
 
 
 def _labeled_pieces(batch: DataBatch, names: EntityNames, table: LabeledTable, entities: Order) -> Iterator[pa.Table]:
@@ -158,7 +117,7 @@ def _labeled_pieces(batch: DataBatch, names: EntityNames, table: LabeledTable, e
     texts = [text_array([pairs.get(name) for pairs in sets]).dictionary_encode() for name in columns_of_labels]
     codes = [column.indices.fill_null(NONE).to_numpy().astype(np.int32)[which] for column in texts]
     words = [column.dictionary for column in texts]
-    ranks = [np.append(text_ranks(word) + 1, 0)[code] for word, code in zip(words, codes, strict=True)]
+    ranks = [text_ranks(word)[code] for word, code in zip(words, codes, strict=True)]
     order = np.argsort(combined([place[table.row], *ranks]), kind="stable")
     for piece in _pieces(order.size):
         at = order[piece]

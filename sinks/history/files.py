@@ -180,7 +180,7 @@ class _Writer(io.RawIOBase):
 def listing(directory: Path) -> list[HistoryFile]:
     """The files of one table, superseded ones too, in order; none when the directory is not there."""
     try:
-        names = os.listdir(directory)
+        names = [path.name for path in directory.iterdir()]
     except FileNotFoundError:
         return []
     return sorted(file for name in names if (file := HistoryFile.parse(name)) is not None)

@@ -5,19 +5,20 @@ all rows up to the smallest last row of what is held can be put in order and wri
 """
 
 import bisect
+import contextlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sinks.history.columns import PIECE_ROWS, combined, trimmed
-from sinks.history.names import NONE, text_ranks
+from sinks.history.arrow import NONE, ArrowArray, Codes, combined, text_ranks, trimmed
+from sinks.history.columns import PIECE_ROWS
 from sinks.history.schema import SCHEMAS, TICKS_KEY, VERSION, VERSION_KEY, sort_columns, writer_options
 
 HOUR_ROWS = 8 * PIECE_ROWS
@@ -37,7 +38,7 @@ def write_parquet(target: Any, schema: pa.Schema, groups: Iterable[pa.Table], ti
     with pq.ParquetWriter(target, schema, **writer_options(schema)) as writer:
         for group in groups:
             writer.write_table(group, row_group_size=len(group))
-        writer.add_key_value_metadata({VERSION_KEY: VERSION, TICKS_KEY: json.dumps(sorted(ticks)).encode()})
+        writer.add_key_value_metadata({VERSION_KEY: VERSION, TICKS_KEY: json.dumps(sorted(ticks))})
 
 
 def parquet_bytes(schema: pa.Schema, groups: Iterable[pa.Table], ticks: Iterable[int]) -> pa.Buffer:
@@ -49,8 +50,7 @@ def parquet_bytes(schema: pa.Schema, groups: Iterable[pa.Table], ticks: Iterable
 
 def ticks_of(path: Path) -> set[int]:
     """The ticks a file holds, ns since the epoch, read from its footer."""
-    metadata = pq.read_metadata(path).metadata or {}
-    return set(json.loads(metadata.get(TICKS_KEY, b"[]")))
+    return _ticks(pq.read_metadata(path))
 
 
 def merge(
@@ -62,13 +62,19 @@ def merge(
     """
 
     def fill(file: io.RawIOBase) -> None:
-        runs = [_Run(table, path) for path in paths]
-        schema = _schema(table, runs)
-        ticks = set().union(*(ticks_of(path) for path in paths))
-        with pa.BufferedOutputStream(pa.PythonFile(file, "w"), BUFFER_BYTES) as target:
+        with contextlib.ExitStack() as opened:
+            runs = [opened.enter_context(_Run(table, path)) for path in paths]
+            schema = _schema(table, runs)
+            ticks = set().union(*(run.ticks for run in runs))
+            target = opened.enter_context(pa.BufferedOutputStream(pa.PythonFile(file, "w"), BUFFER_BYTES))
             write_parquet(target, schema, _groups(_ordered(table, runs, stop), schema, group_rows), ticks)
+        pa.default_memory_pool().release_unused()
 
     return fill
+
+
+def _ticks(metadata: pq.FileMetaData) -> set[int]:
+    return set(json.loads((metadata.metadata or {}).get(TICKS_KEY.encode(), b"[]")))
 
 
 class _Run:
@@ -79,8 +85,16 @@ class _Run:
         texts = [field.name for field in SCHEMAS[table] if pa.types.is_dictionary(field.type)]
         self._file = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)
         self.schema = self._file.schema_arrow
+        self.ticks = _ticks(self._file.metadata)
         self._unread = list(range(self._file.num_row_groups))
         self._held: list[pa.Table] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.clear()
+        self._file.close()
 
     def bound(self) -> SortKey | None:
         """The last row held, after reading on where little is held; None when there is no more to read."""
@@ -110,7 +124,7 @@ class _Run:
         found = dict.fromkeys(self._sort)
         for j in range(metadata.num_columns):
             column = metadata.column(j)
-            statistics = column.statistics
+            statistics: Any = column.statistics
             if statistics is None or not statistics.has_null_count or statistics.null_count < column.num_values:
                 found[column.path_in_schema.partition(".")[0]] = None
         return list(found)
@@ -138,7 +152,7 @@ def _ordered(table: str, runs: Sequence[_Run], stop: Callable[[], bool]) -> Iter
 
 
 def _merged(table: str, pieces: Sequence[pa.Table]) -> pa.Table:
-    """The rows of `pieces` in one order. (A function of its own: nothing it holds outlives it.)"""
+    """The rows of `pieces` in one order. A function of its own, so that nothing it holds outlives it."""
     joined = _joined(pieces)
     key = _key(table, joined)
     order = np.argsort(key, kind="stable")  # quick: the rows are a few sorted runs
@@ -155,12 +169,12 @@ def _key(table: str, rows: pa.Table) -> NDArray[np.int64]:
     ranks = []
     for name in sort_columns(table):
         codes, words = _codes(rows.column(name))
-        ranks.append(np.append(text_ranks(words) + 1, np.int32(0))[codes])
+        ranks.append(text_ranks(words)[codes])
     times = rows.column("time").cast(pa.int64()).to_numpy()
     return combined([*ranks, np.unique(times, return_inverse=True)[1]])
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[Any, pa.StringArray]:
+def _codes(column: ArrowArray) -> tuple[Codes, ArrowArray]:
     """The codes, NONE for null, and the words of a text column of one chunk."""
     array = column.chunk(0)
     return array.indices.fill_null(NONE).to_numpy(), array.dictionary

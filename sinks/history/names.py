@@ -10,15 +10,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
+from sinks.history.arrow import NONE, ArrowArray, Codes, text_array, text_ranks
 from sinks.history.schema import ATTRIBUTES, IDENTITY
-
-NONE = -1
-"""The code of a label that is absent."""
 
 CHUNK = 512
 """Entities looked at before the event loop gets a turn (about 3 ms)."""
@@ -30,7 +27,6 @@ COLUMNS = (*IDENTITY, *ATTRIBUTES)
 
 _KNOWN = frozenset(COLUMNS)
 
-Codes = NDArray[np.int32]
 Word = TypeVar("Word", bound=Hashable)
 
 
@@ -66,7 +62,7 @@ class TextVocabulary(Vocabulary[str]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._array: pa.StringArray = pa.array([], pa.string())
+        self._array: ArrowArray = pa.array([], pa.string())
         self._ranks: Codes = np.empty(0, np.int32)
 
     def keep(self, used: NDArray[Any]) -> Codes:
@@ -76,36 +72,18 @@ class TextVocabulary(Vocabulary[str]):
         return super().keep(used)
 
     @property
-    def array(self) -> pa.StringArray:
+    def array(self) -> ArrowArray:
         """All words, by code."""
         if len(self._array) < len(self.words):
-            grown = pa.concat_arrays([self._array, text_array(self.words[len(self._array) :])])
-            assert isinstance(grown, pa.StringArray)
-            self._array = grown
+            self._array = pa.concat_arrays([self._array, text_array(self.words[len(self._array) :])])
         return self._array
 
     @property
     def ranks(self) -> Codes:
         """Code -> place in byte order, from 1 on; the last element, which NONE finds, is 0."""
         if self._ranks.size != len(self.words) + 1:
-            self._ranks = np.append(text_ranks(self.array) + 1, np.int32(0))
+            self._ranks = text_ranks(self.array)
         return self._ranks
-
-
-def text_array(texts: Sequence[str | None]) -> pa.StringArray:
-    """Texts as Arrow; what is no Unicode (a lone surrogate out of a `\\ud800` in JSON) becomes `?`."""
-    try:
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError:
-        clean = [text if text is None else text.encode("utf-8", "replace").decode() for text in texts]
-        return pa.array(clean, pa.string())
-
-
-def text_ranks(texts: pa.StringArray) -> Codes:
-    """The place of each of these different texts in byte order, from 0 on."""
-    ranks = np.empty(len(texts), np.int32)
-    ranks[pc.array_sort_indices(texts).to_numpy()] = np.arange(len(texts))
-    return ranks
 
 
 class EntityNames:

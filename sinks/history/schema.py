@@ -1,4 +1,4 @@
-"""The tables of the history: their columns, types and encodings. What a column means is told in the package docstring."""
+"""The tables of the history: columns, types, encodings. The package docstring tells what the columns mean."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -34,10 +34,10 @@ DYNAMIC_FLOAT: Final = "dynamic_float"
 TIME_TYPE: Final = pa.timestamp("ns", "UTC")
 TEXT_TYPE: Final = pa.dictionary(pa.int32(), pa.string())
 
-VERSION: Final = b"1"
+VERSION: Final = "1"
 """Of the layout; in the key-value metadata of every file, beside the ticks it holds (`heapster.ticks`, JSON, ns)."""
-VERSION_KEY: Final = b"heapster.history"
-TICKS_KEY: Final = b"heapster.ticks"
+VERSION_KEY: Final = "heapster.history"
+TICKS_KEY: Final = "heapster.ticks"
 
 
 def sort_columns(table: str) -> tuple[str, ...]:

@@ -4,9 +4,12 @@ One thread adds ticks, another keeps the directory in order; they never touch th
 once its `metrics` file has its name; its labelled files have theirs before.
 """
 
+import io
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, takewhile
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,6 +55,8 @@ class Store:
         """Hour -> the ticks stored, ns since the epoch."""
         self._next: dict[int, int] = {}
         """Hour -> the number of its next tick."""
+        self._renaming = threading.Lock()
+        """Held while files give way to the one they were merged into, and while names are read to find ticks."""
         self._unwanted: list[Path] = []
         """Files of a tick that could not be stored as a whole, to be removed before the next one."""
 
@@ -96,7 +101,7 @@ class Store:
         with Staging(self._disk, self._unwanted) as staging:
             for table, groups in tables:
                 content = memoryview(parquet_bytes(SCHEMAS[table], groups, [tick]))
-                staging.write(self.directory / table / name, lambda file, content=content: file.write(content))
+                staging.write(self.directory / table / name, partial(_fill, content))
             staging.publish()
         ticks.add(tick)
 
@@ -124,13 +129,13 @@ class Store:
         try:
             with Staging(self._disk, []) as staging:
                 staging.write(self.directory / table / merged.name, merge(table, paths, group_rows=rows, stop=stop))
-                staging.publish()
+                with self._renaming:
+                    staging.publish()
+                    for path in paths:
+                        self._disk.remove(path)
         except pa.ArrowInvalid:
             if not [path for path in paths if self._set_aside_if_broken(path)]:
                 raise
-            return
-        for path in paths:
-            self._disk.remove(path)
 
     def _expire(self, now: int, open_hours: set[int]) -> None:
         sizes = self._sizes()
@@ -185,29 +190,28 @@ class Store:
 
     def _known(self, hour: int) -> set[int]:
         """The ticks stored of one hour, read from the files when it is first asked for."""
-        ticks = self._ticks.get(hour)
-        if ticks is None:
-            files = [file for table in TABLES for file in listing(self.directory / table) if file.hour == hour]
-            ticks = set()
-            for file in self._live(METRICS_TABLE, hour):
-                ticks |= self._ticks_of(self.directory / METRICS_TABLE / file.name)
-            self._ticks[hour] = ticks
+        if hour not in self._ticks:
+            with self._renaming:
+                files = [file for table in TABLES for file in listing(self.directory / table) if file.hour == hour]
+                live = self._live(METRICS_TABLE, hour)
+                self._ticks[hour] = set().union(
+                    *(self._ticks_of(self.directory / METRICS_TABLE / file.name) for file in live)
+                )
             self._next[hour] = max((file.last for file in files), default=0) + 1
             while len(self._ticks) > KNOWN_HOURS:
                 oldest = min(self._ticks.keys() - {hour})
                 del self._ticks[oldest], self._next[oldest]
-        return ticks
+        return self._ticks[hour]
 
     def _ticks_of(self, path: Path) -> set[int]:
-        for _ in range(2):
-            try:
-                return ticks_of(path)
-            except FileNotFoundError:  # merged into another since it was listed: that one is listed too
+        try:
+            return ticks_of(path)
+        except FileNotFoundError:  # its time was over
+            return set()
+        except pa.ArrowInvalid:
+            if self._set_aside_if_broken(path):
                 return set()
-            except pa.ArrowInvalid:
-                if not self._set_aside_if_broken(path):
-                    raise
-        return set()
+            raise
 
     def _set_aside_if_broken(self, path: Path) -> bool:
         try:
@@ -216,9 +220,13 @@ class Store:
                     file.read_row_group(group)
         except (pa.ArrowInvalid, OSError) as error:
             self._disk.rename(path, path.with_name(path.name + BROKEN))
-            _logger.error("history file %s cannot be read and was set aside as *%s: %s", path, BROKEN, error)
+            _logger.warning("history file %s cannot be read and was set aside as *%s: %s", path, BROKEN, error)
             return True
         return False
+
+
+def _fill(content: memoryview, file: io.RawIOBase) -> None:
+    file.write(content)
 
 
 def plan(files: Sequence[HistoryFile], *, is_open: bool) -> Sequence[HistoryFile]:
@@ -229,9 +237,10 @@ def plan(files: Sequence[HistoryFile], *, is_open: bool) -> Sequence[HistoryFile
     if not is_open:
         return files if len(files) > 1 else ()
     for size in range(max(map(_size_class, files), default=-1) + 1):
-        newest = list(takewhile(lambda file, size=size: _size_class(file) <= size, reversed(files)))
+        older = [at for at, file in enumerate(files) if _size_class(file) > size]
+        newest = files[older[-1] + 1 if older else 0 :]
         if len(newest) >= FAN_IN:
-            return newest[::-1]
+            return newest
     return ()
 
 

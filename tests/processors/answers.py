@@ -21,7 +21,12 @@ _FIELDS = {
 }
 """Metric -> (object, field) of the kubelet's summary (behaviour reference, section 3.5)."""
 
-_EPHEMERAL = {"node": ("fs",), "pod": ("ephemeral-storage",), "container": ("rootfs", "logs"), "system": ("rootfs", "logs")}
+_EPHEMERAL = {
+    "node": ("fs",),
+    "pod": ("ephemeral-storage",),
+    "container": ("rootfs", "logs"),
+    "system": ("rootfs", "logs"),
+}
 """Where `ephemeral_storage/usage` is: it is the sum of two objects for containers."""
 
 CLOCKS = ("cpu", "memory", "network")

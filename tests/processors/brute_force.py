@@ -18,6 +18,8 @@ from typing import Any
 
 Set = dict[str, Any]
 Batch = dict[str, Set]
+Number = int | float
+"""Which of the two matters: a metric is one or the other."""
 
 RATES = {
     "cpu/usage": ("cpu/usage_rate", "cpu"),
@@ -56,7 +58,7 @@ USED = {"cpu": "cpu/usage_rate", "memory": "memory/usage", "ephemeral_storage": 
 
 
 def reported(
-    kind: str, *, node: str, metrics: dict[str, int | float], times: dict[str, int], labeled: list[Any], **names: str
+    kind: str, *, node: str, metrics: dict[str, Number], times: dict[str, int], labeled: list[Any], **names: str
 ) -> Set:
     """A set as a kubelet reports it.
 
@@ -120,7 +122,7 @@ class BruteForce:
             _disk_rates(new, old)
 
 
-def _rate(grown: int, elapsed: int, *, whole: bool) -> int | float | None:
+def _rate(grown: int, elapsed: int, *, whole: bool) -> Number | None:
     """Millicores as an integer, anything else a second as a float; None where there is none."""
     if elapsed <= 0 or grown < 0:
         return None
@@ -218,7 +220,7 @@ def _sum_cluster(batch: Batch) -> None:
     batch["cluster"] = cluster
 
 
-def _add(to: Set, name: str, value: int | float) -> None:
+def _add(to: Set, name: str, value: Number) -> None:
     """Integers wrap at 64 bits, as everywhere in the pipeline."""
     total = to["metrics"].get(name, 0) + value
     to["metrics"][name] = total if isinstance(total, float) else (total + 2**63) % 2**64 - 2**63
@@ -309,7 +311,7 @@ def differences(wanted: Batch, got: dict[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def _same(one: int | float | None, other: int | float | None) -> bool:
+def _same(one: Number | None, other: Number | None) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-12)
     return type(one) is type(other) and one == other

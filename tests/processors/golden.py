@@ -1,4 +1,4 @@
-"""The recorded steps of a small cluster (tests/captures/golden) through decoder, listers and pipeline, with no network."""
+"""The recorded steps of a small cluster (tests/captures/golden) through decoder, listers and pipeline."""
 
 import gzip
 import json

@@ -8,7 +8,7 @@ import numpy as np
 from collector.core.metrics import DISK, FILESYSTEM, INDEX, METRICS, Clock, Kind, LabeledGroup
 from collector.core.sample import ABSENT, Block, CustomValue, LabeledBlock, NodeSample
 from collector.kube.objects import ContainerSpec, Namespace, Node, Pod, Resources
-from tests.processors.brute_force import Batch, Set, reported
+from tests.processors.brute_force import Batch, Number, Set, reported
 
 CLOCKS = {clock.name.lower(): clock for clock in Clock}
 COUNTERS = tuple(metric.name for metric in METRICS if metric.rate)
@@ -29,20 +29,20 @@ class SmallCluster:
         self.pods: dict[tuple[str, str], dict[str, Any]] = {}
         self.namespaces: dict[str, str] = {}
 
-    def start_node(self, node: str, **metrics: int | float) -> Set:
+    def start_node(self, node: str, **metrics: Number) -> Set:
         """A kubelet begins to answer."""
         return self._start(node, f"node:{node}", "node", metrics)
 
-    def start_system(self, node: str, container: str, **metrics: int | float) -> Set:
+    def start_system(self, node: str, container: str, **metrics: Number) -> Set:
         """A system container of it."""
         return self._start(node, f"node:{node}/container:{container}", "sys_container", metrics, container=container)
 
-    def start_pod(self, node: str, namespace: str, pod: str, uid: str, **metrics: int | float) -> Set:
+    def start_pod(self, node: str, namespace: str, pod: str, uid: str, **metrics: Number) -> Set:
         """A pod begins to run on `node`."""
         names = {"namespace": namespace, "pod": pod, "uid": uid}
         return self._start(node, f"namespace:{namespace}/pod:{pod}", "pod", metrics, **names)
 
-    def start_container(self, node: str, namespace: str, pod: str, container: str, **metrics: int | float) -> Set:
+    def start_container(self, node: str, namespace: str, pod: str, container: str, **metrics: Number) -> Set:
         """A container of a pod that runs there."""
         pod_key = f"namespace:{namespace}/pod:{pod}"
         names = {"namespace": namespace, "pod": pod, "container": container, "uid": self.kubelets[node][pod_key]["uid"]}
@@ -72,7 +72,7 @@ class SmallCluster:
             for node in sorted(self.kubelets.keys() - set(silent))
         ]
 
-    def _start(self, node: str, key: str, kind: str, metrics: dict[str, int | float], **names: str) -> Set:
+    def _start(self, node: str, key: str, kind: str, metrics: dict[str, Number], **names: str) -> Set:
         times = dict.fromkeys(CLOCKS, self.now)
         answer = self.kubelets.setdefault(node, {})
         if kind != "node":
@@ -103,7 +103,12 @@ def _sample(answer: Batch, read_at: int) -> NodeSample:
     pods = by_kind["pod"]
     grouped = [containers.get((pod["namespace"], pod["pod"]), []) for pod in pods]
     by_kind["pod_container"] = [each for group in grouped for each in group]
-    kinds = {"node": Kind.NODE, "sys_container": Kind.SYS_CONTAINER, "pod": Kind.POD, "pod_container": Kind.POD_CONTAINER}
+    kinds = {
+        "node": Kind.NODE,
+        "sys_container": Kind.SYS_CONTAINER,
+        "pod": Kind.POD,
+        "pod_container": Kind.POD_CONTAINER,
+    }
     return NodeSample(
         node=by_kind["node"][0]["node"],
         read_at=read_at,

@@ -1,8 +1,11 @@
 """The pipeline gives what the brute-force dictionaries give, whatever happens to a small cluster over many ticks."""
 
+import logging
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -231,7 +234,78 @@ class Cluster(RuleBasedStateMachine):
         return found[pick % len(found)]
 
 
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks out of order are logged, by the hundred."""
+    monkeypatch.setattr(logging.getLogger("collector.processors.rate"), "disabled", True)
+
+
 TestCluster = Cluster.TestCase
 TestCluster.settings = settings(
     max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_rows_are_given_to_others_and_nothing_of_an_old_owner_shows() -> None:
+    """Jobs that live for a minute each, as different as can be, in the rows of the ones before."""
+    comparison = Comparison()
+    cluster, rig = comparison.cluster, comparison.rig
+    owners: defaultdict[int, set[str]] = defaultdict(set)
+    for minute in range(24):
+        cluster.kubelets.clear()
+        cluster.nodes.clear()
+        cluster.namespaces.clear()
+        node, namespace, job = f"node-{minute // 3}", f"space-{minute % 5}", f"job-{minute}"
+        requests = {"cpu": minute} if minute % 2 else {"example.com/gpu": minute}
+        container = {"image": f"image:{minute}", "requests": requests, "limits": {}}
+        cluster.pods = {
+            (namespace, job): {
+                "uid": f"api-{minute}" if minute % 3 else "",
+                "labels": {"minute": f"{minute}"},
+                "containers": {"main": container, "waiting": container} if minute % 4 else {"main": container},
+                "restarts": {"main": minute} if minute % 5 else {},
+            }
+        }
+        if minute % 7:
+            amounts = {"cpu": 1000, "memory": 1 << 30}
+            labels = {"rack": f"{minute}"}
+            cluster.nodes[node] = {
+                "hostname": f"host-{minute}",
+                "host_id": "",
+                "labels": labels,
+                "capacity": amounts,
+                "allocatable": amounts,
+            }
+            cluster.namespaces[namespace] = f"uid-{minute}"
+        rig.pods.replace([pod_object(key, pod) for key, pod in cluster.pods.items()])
+        rig.nodes.replace([node_object(name, each) for name, each in cluster.nodes.items()])
+        rig.namespaces.replace([namespace_object(name, uid) for name, uid in cluster.namespaces.items()])
+        cluster.start_node(node, cpu__usage=10**9 * minute)
+        cluster.start_pod(node, namespace, job, f"kubelet-{minute}", network__rx=minute)
+        cluster.start_container(node, namespace, job, "main", cpu__usage=10**9 * minute, memory__usage=minute)
+        cluster.pass_time(60, [5 * SECOND])
+        for key, row in ((key, row) for row, key in _rows(comparison.tick())):
+            owners[row].add(key)
+    pods = [keys for keys in owners.values() if any(key.count("/") == 1 for key in keys)]
+    assert max(len(keys) for keys in pods) >= 4  # rows did change hands
+    assert len(pods) < 8  # and no more of them were needed than the memories are long
+    assert rig.entities.count < 40
+
+
+def _rows(batch: DataBatch) -> list[tuple[int, str]]:
+    return [(row, batch.entities.key(row)) for row in np.flatnonzero(batch.exists[: batch.rows]).tolist()]
+
+
+def test_row_reuse_of_nodes_that_the_api_server_does_not_know() -> None:
+    """The enricher of nodes looks again when rows change hands, even if as many nodes as before are there."""
+    comparison = Comparison()
+    cluster, rig = comparison.cluster, comparison.rig
+    amounts = {"cpu": 1000}
+    known = {"hostname": "known", "host_id": "", "labels": {}, "capacity": amounts, "allocatable": amounts}
+    cluster.nodes = {f"node-{i}": known for i in range(0, 12, 2)}
+    rig.nodes.replace([node_object(name, each) for name, each in cluster.nodes.items()])
+    for i in range(12):
+        cluster.kubelets.clear()
+        cluster.start_node(f"node-{i}", cpu__usage=i)
+        comparison.tick()
+    assert rig.entities.count < 12

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from collector.core.batch import LabeledMetric, MetricSet
-from tests.processors.golden import SCRAPE_OFFSET, Step, replay
+from tests.processors.golden import Step, replay
 
 NO_TIME = -6795364578871345152
 """Go's zero time in ns since the epoch, as Heapster's log sink prints it; absent times are 0 here."""

@@ -72,7 +72,11 @@ def test_what_is_not_of_the_language_is_an_error_with_file_and_line(text: str, w
         ("expect only namespace:default memory/usage=1", "memory/usage=1", "memory/usage=100"),
         ("expect only namespace:default/pod:web-1 memory/usage=100", "usage=100", "network/rx=5 uptime=3600000"),
         ("expect namespace:other memory/usage=1", "the entity", "only cluster, namespace:default"),
-        ("expect only entities cluster", "cluster", "cluster namespace:default namespace:default/pod:web-1 node:node-a"),
+        (
+            "expect only entities cluster",
+            "cluster",
+            "cluster namespace:default namespace:default/pod:web-1 node:node-a",
+        ),
         ("expect labels namespace:default type=pod", "type=pod", "type=ns"),
         ("expect only labels cluster type=cluster a=b", "a=b type=cluster", "a=absent type=cluster"),
         ("expect times namespace:default/pod:web-1 start=09:00:01", "start=09:00:01", "start=17672"),

@@ -21,6 +21,35 @@ def test_any_number_of_pods_and_containers_is_served(pods, containers):
     cluster.advance(0)
 
 
+def test_no_number_outgrows_its_place_within_a_year():
+    cluster = SimulatedCluster(SimConfig(nodes=2, pods=40, containers=3, clock=ManualClock(1_800_000_000.0)))
+    writer = cluster.world._writer
+    for days in (0.5, 30, 365):
+        moment = 1_800_000_000.0 + days * 86_400
+        summary = cluster.truth(1, moment)
+        _, row, samples = writer.samples(1, moment)
+        assert summary["node"]["cpu"]["usageCoreNanoSeconds"] == samples.nodes.cpu[row]
+        assert summary["node"]["network"]["txBytes"] == samples.nodes.tx[row]
+        assert summary["node"]["memory"]["pageFaults"] == samples.nodes.page_faults[row]
+        pods = [slot for slot in range(40) if samples.pods.present[row, slot]]
+        for slot, pod in zip(pods, summary["pods"], strict=True):
+            assert pod["cpu"]["usageCoreNanoSeconds"] == samples.pods.cpu[row, slot]
+            assert pod["network"]["rxBytes"] == samples.pods.rx[row, slot]
+            assert pod["ephemeral-storage"]["usedBytes"] == samples.pods.storage_used[row, slot]
+            places = samples.containers.present[row, slot].nonzero()[0]
+            for place, part in zip(places, pod["containers"], strict=True):
+                assert part["cpu"]["usageCoreNanoSeconds"] == samples.containers.cpu[row, slot, place]
+                assert part["memory"]["usageBytes"] == samples.containers.usage[row, slot, place]
+                assert part["memory"]["pageFaults"] == samples.containers.page_faults[row, slot, place]
+                assert part["logs"]["usedBytes"] == samples.containers.logs_used[row, slot, place]
+
+
+def test_a_node_full_of_containers_still_has_room_on_its_disk():
+    cluster = SimulatedCluster(SimConfig(nodes=1, pods=400, containers=30, clock=ManualClock()))
+
+    assert cluster.truth(0)["node"]["fs"]["availableBytes"] > 0
+
+
 def test_five_thousand_nodes_are_drawn_and_answer():
     cluster = SimulatedCluster(SimConfig(nodes=5_000, pods=30, clock=ManualClock()))
 

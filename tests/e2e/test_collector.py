@@ -1,0 +1,193 @@
+"""The whole collector in this process, against a simulated cluster on real sockets."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from collector.app import Collector
+from collector.core.metrics import INDEX, Kind
+from collector.errors import StartError
+from collector.options import SECOND, Options
+from collector.sim import SimConfig, SimulatedCluster
+from collector.sim.clock import ManualClock
+
+NODES, PODS, CONTAINERS = 4, 5, 2
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[SimulatedCluster]:
+    clock = ManualClock(float(int(time.time())))
+    async with SimulatedCluster(
+        SimConfig(nodes=NODES, pods=PODS, containers=CONTAINERS, clock=clock, housekeeping=1, churn=0.0)
+    ) as running:
+        yield running
+
+
+def options(cluster: SimulatedCluster, **changed: object) -> Options:
+    access = f"inClusterConfig=false&auth={cluster.kubeconfig}&kubeletHttps=true&kubeletPort={cluster.kubelet_port}"
+    values = {
+        "source": (f"kubernetes.summary_api:?{access}",),
+        "listen_ip": "127.0.0.1",
+        "heapster_port": 0,
+        "node_timeout": 2 * SECOND,
+        "scrape_timeout": 4 * SECOND,
+        "kube_start_timeout": 20 * SECOND,
+    }
+    return Options(**{**values, **changed})  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def running(collector: Collector) -> AsyncIterator[Collector]:
+    await collector.start()
+    try:
+        yield collector
+    finally:
+        await collector.stop()
+
+
+def window(cycle: int) -> int:
+    """The end of a window; the first of four lies far enough back for all to be over."""
+    return (time.time_ns() // (60 * SECOND) + cycle - 3) * 60 * SECOND
+
+
+async def two_ticks(collector: Collector, cluster: SimulatedCluster):
+    """A minute of the cluster's time between two cycles."""
+    await collector.tick(window(0))
+    cluster.advance(60)
+    return (await collector.tick(window(1))).batch
+
+
+async def test_what_is_collected_is_what_the_kubelets_said(cluster):
+    async with running(Collector(options(cluster))) as collector:
+        batch = await two_ticks(collector, cluster)
+    assert batch.count(Kind.NODE) == NODES
+    entities, cpu = batch.entities, INDEX["cpu/usage"]
+    checked = 0
+    for name in cluster.node_names:
+        truth = cluster.truth(name)
+        node = entities.find_node(name)
+        assert batch.value(node, cpu) == truth["node"]["cpu"]["usageCoreNanoSeconds"]
+        for pod in truth["pods"]:
+            row = entities.find_pod(pod["podRef"]["namespace"], pod["podRef"]["name"])
+            assert batch.value(row, INDEX["memory/working_set"]) == pod["memory"]["workingSetBytes"]
+            for container in pod["containers"]:
+                inner = entities.find_child(row, container["name"])
+                assert batch.value(inner, cpu) == container["cpu"]["usageCoreNanoSeconds"]
+                checked += 1
+    assert checked >= NODES * (PODS - 1) * CONTAINERS
+
+
+async def test_rates_appear_with_the_second_cycle_and_the_sums_add_up(cluster):
+    async with running(Collector(options(cluster))) as collector:
+        batch = await two_ticks(collector, cluster)
+    rate = INDEX["cpu/usage_rate"]
+    pods = batch.rows_of(Kind.POD)
+    assert batch.present[rate, pods].sum() > len(pods) // 2
+    namespaces = batch.rows_of(Kind.NAMESPACE)
+    with_rate = namespaces[batch.present[rate, namespaces]]
+    assert batch.value(batch.entities.cluster, rate) == batch.column(rate)[with_rate].sum()
+    assert batch.value(batch.entities.cluster, rate) == batch.column(rate)[pods[batch.present[rate, pods]]].sum()
+
+
+async def test_the_model_api_answers_what_was_collected(cluster):
+    async with running(Collector(options(cluster))) as collector, aiohttp.ClientSession() as session:
+        batch = await two_ticks(collector, cluster)
+        await asyncio.sleep(0)
+        base = f"http://127.0.0.1:{collector.port}"
+        namespaces = await (await session.get(f"{base}/api/v1/model/namespaces/")).json()
+        assert namespaces == sorted(batch.entities.name[row] for row in batch.rows_of(Kind.NAMESPACE))
+        series = await (await session.get(f"{base}/api/v1/model/metrics/cpu/usage_rate")).json()
+        assert series["metrics"][-1]["value"] == batch.value(batch.entities.cluster, INDEX["cpu/usage_rate"])
+        health = await session.get(f"{base}/healthz")
+        assert (health.status, await health.text()) == (200, "ok")
+        own = await (await session.get(f"{base}/metrics")).text()
+        assert 'heapster_nodes{state="ok"} 4.0' in own
+
+
+@pytest.mark.parametrize("fault", ["down", "error", "garbage", "truncated", "hang"])
+async def test_a_faulty_node_costs_its_own_rows_and_nothing_else(cluster, fault, caplog):
+    caplog.set_level("INFO", "collector.sources.scrape")
+    async with running(Collector(options(cluster))) as collector:
+        await collector.tick(window(0))
+        bad, *good = cluster.node_names
+        await cluster.set_fault(bad, fault)
+        cluster.advance(60)
+        batch = (await collector.tick(window(1))).batch
+        entities = batch.entities
+        assert not batch.exists[entities.find_node(bad)]
+        rate = INDEX["cpu/usage_rate"]
+        assert all(batch.value(entities.find_node(name), rate) is not None for name in good)
+        assert (collector.report.answered, sum(collector.report.failed.values())) == (NODES - 1, 1)
+        assert f"node {bad} is left out" in caplog.text
+        # Said once, not with every cycle; and once more when it is over.
+        cluster.advance(60)
+        await collector.tick(window(2))
+        assert caplog.text.count(f"node {bad} is left out") == 1
+        await cluster.set_fault(bad, None)
+        cluster.advance(60)
+        batch = (await collector.tick(window(3))).batch
+        assert batch.exists[entities.find_node(bad)]
+        assert f"node {bad} answers again" in caplog.text
+
+
+async def test_a_dead_sink_costs_no_cycle_and_the_log_sink_beside_it_is_served(cluster, caplog):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: refuses
+        uri = f"influxdb:http://127.0.0.1:{taken.getsockname()[1]}"
+        async with running(Collector(options(cluster, sink=(uri, "log:")))) as collector:
+            for cycle in range(3):
+                await collector.tick(window(cycle))
+                cluster.advance(60)
+            await asyncio.sleep(0.5)
+            ledgers = {sink.name: sink for sink in collector.sinks.statistics()}
+    for sink in ledgers.values():
+        assert sink.offered == 3
+        assert sink.offered == sink.delivered + sum(sink.dropped.values()) + sink.waiting + sink.exporting
+    assert ledgers["InfluxDB Sink"].delivered == 0
+    assert ledgers["Log Sink"].delivered + ledgers["Log Sink"].waiting + ledgers["Log Sink"].exporting >= 1
+    assert ledgers["Metric Sink"].delivered == 3
+
+
+async def test_an_unreachable_api_server_is_named_with_its_cause(tmp_path: Path, cluster):
+    text = cluster.kubeconfig.read_text().replace(cluster.api_url, "https://127.0.0.1:1")
+    (tmp_path / "kubeconfig").write_text(text)
+    source = f"kubernetes.summary_api:?inClusterConfig=false&auth={tmp_path / 'kubeconfig'}"
+    with pytest.raises(StartError, match=r"127\.0\.0\.1:1"):
+        async with running(Collector(options(cluster, source=(source,), kube_start_timeout=2 * SECOND))):
+            pass
+
+
+async def test_a_wrong_ca_of_the_kubelets_is_said_with_the_flag_to_turn(cluster, caplog, tmp_path: Path):
+    import trustme
+
+    (tmp_path / "other.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    collector = Collector(options(cluster))
+    kubelet_options = collector._kubelet_options
+
+    def other_ca(connection, token):
+        import dataclasses
+
+        return dataclasses.replace(kubelet_options(connection, token), ca_files=(str(tmp_path / "other.pem"),))
+
+    collector._kubelet_options = other_ca  # type: ignore[method-assign]
+    async with running(collector):
+        batch = (await collector.tick(window(0))).batch
+    assert batch.count(Kind.NODE) == 0
+    assert batch.exists[batch.entities.cluster]
+    assert "--kubelet-ca-file" in caplog.text or "--kubelet-insecure-tls" in caplog.text
+
+
+async def test_a_taken_port_is_said_with_the_flag_to_turn(cluster):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=rf"{port}.*--heapster-port"):
+            async with running(Collector(options(cluster, heapster_port=port))):
+                pass

@@ -1,0 +1,170 @@
+"""PodEnricher and NamespaceEnricher where no scenario reaches: stub pods, reused rows, overlapping ticks, limits."""
+
+from typing import Any
+
+import numpy as np
+
+from collector.core.batch import DataBatch
+from collector.core.metrics import DYNAMIC_LIMIT, Kind
+from tests.processors.rig import SECOND, Rig
+from tests.processors.small_cluster import SmallCluster, namespace_object, pod_object, samples_of
+
+KEY = ("default", "web")
+POD = "namespace:default/pod:web"
+
+
+def specified(*containers: str, uid: str = "api", **requests: int) -> dict[str, Any]:
+    """A pod whose containers all request the same."""
+    each = {"image": "nginx:1", "requests": requests, "limits": {}}
+    return {"uid": uid, "labels": {"app": "web"}, "containers": dict.fromkeys(containers, each), "restarts": {}}
+
+
+def without_pod_set(rig: Rig, cluster: SmallCluster, timestamp: int) -> DataBatch:
+    """A batch in which a source told of the containers, but not of their pods, as sources other than kubelets may."""
+    batch = rig.fill(samples_of(cluster.answers(), cluster.now), timestamp)
+    batch.forget(batch.rows_of(Kind.POD).astype(np.int32))
+    for processor in rig.pipeline:
+        processor.process(batch)
+    batch.freeze()
+    return batch
+
+
+def test_a_pod_no_source_told_of_is_there_through_its_containers() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    rig.pods.apply([(KEY, pod_object(KEY, specified("main", "waiting", cpu=100)))])
+    cluster.start_pod("node-a", "default", "web", "kubelet", memory__usage=1000)
+    cluster.start_container("node-a", "default", "web", "main", memory__usage=10)
+    sets = without_pod_set(rig, cluster, SECOND).metric_sets()
+    assert sets[POD].metrics["memory/usage"] == 10
+    assert sets[POD].metrics["cpu/request"] == 200
+    assert (sets[POD].scrape_time, sets[POD].start_time) == (0, 0)
+    assert sets[POD].labels["labels"] == "app:web"
+    assert sets[f"{POD}/container:waiting"].metrics["cpu/request"] == 100
+    assert sets["node:node-a"].metrics["cpu/request"] == 200
+
+
+def test_containers_of_a_pod_nobody_knows_make_a_pod_and_a_namespace_with_its_uid() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    rig.namespaces.apply([("default", namespace_object("default", "ns-1"))])
+    cluster.start_pod("node-a", "default", "web", "kubelet", network__rx=1)
+    cluster.start_container("node-a", "default", "web", "main", memory__usage=10)
+    sets = without_pod_set(rig, cluster, SECOND).metric_sets()
+    assert sets[POD].metrics == {"memory/usage": 10}
+    assert sets["namespace:default"].metrics == {"memory/usage": 10}
+    assert sets["namespace:default"].labels["namespace_id"] == "ns-1"
+    assert sets[f"{POD}/container:main"].labels["namespace_id"] == "ns-1"
+
+
+def test_requests_beyond_the_room_for_new_metrics_are_left_out_and_nothing_else_is() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    requests = {f"example.com/device-{i:03}": i for i in range(DYNAMIC_LIMIT + 5)}
+    rig.pods.apply([(KEY, pod_object(KEY, specified("main", cpu=100, **requests)))])
+    cluster.start_pod("node-a", "default", "web", "kubelet")
+    cluster.start_container("node-a", "default", "web", "main")
+    for minute in (1, 2):
+        sets = rig.tick(samples_of(cluster.answers(), cluster.now), minute * 60 * SECOND).metric_sets()
+        for key in (POD, f"{POD}/container:main"):
+            found = {name: value for name, value in sets[key].metrics.items() if name.startswith("example.com")}
+            assert found == {f"{name}/request": i for name, i in list(requests.items())[:DYNAMIC_LIMIT]}
+            assert sets[key].metrics["cpu/request"] == 100
+    assert len(rig.metrics.refused) == 5
+
+
+def test_a_row_with_a_new_owner_has_nothing_of_the_old_ones_specification() -> None:
+    rig, cluster = Rig(short_retention_ns=1, long_retention_ns=1), SmallCluster()
+    rig.pods.apply([(KEY, pod_object(KEY, specified("main", cpu=100)))])
+    cluster.start_pod("node-a", "default", "web", "kubelet")
+    cluster.start_container("node-a", "default", "web", "main")
+    rig.tick(samples_of(cluster.answers(), cluster.now), 60 * SECOND)
+    rows = rig.entities.find_pod(*KEY), rig.entities.find_child(rig.entities.find_pod(*KEY), "main")
+    cluster.stop_pod("node-a", POD)
+    for minute in (2, 3):
+        rig.tick(samples_of(cluster.answers(), cluster.now), minute * 60 * SECOND)
+    cluster.start_pod("node-a", "default", "stranger", "kubelet")
+    cluster.start_container("node-a", "default", "stranger", "main")
+    sets = rig.tick(samples_of(cluster.answers(), cluster.now), 240 * SECOND).metric_sets()
+    stranger = rig.entities.find_pod("default", "stranger")
+    assert (stranger, rig.entities.find_child(stranger, "main")) == rows
+    assert sets["namespace:default/pod:stranger"].metrics == {"uptime": 0}
+    assert sets["namespace:default/pod:stranger/container:main"].metrics == {"uptime": 0}
+    assert "labels" not in sets["namespace:default/pod:stranger"].labels
+
+
+def test_a_stub_created_while_the_next_tick_was_under_way_never_joins_another_pod() -> None:
+    """Its row is younger than that of its pod, so it may outlive it; the pod's row then goes to a stranger."""
+    rig, cluster = Rig(), SmallCluster()
+    rig.pods.apply([(KEY, pod_object(KEY, specified("waiting", cpu=5)))])
+    cluster.start_pod("node-a", "default", "web", "kubelet")
+    first = rig.fill(samples_of(cluster.answers(), cluster.now), 60 * SECOND)
+    cluster.stop_pod("node-a", POD)
+    second = rig.fill(samples_of(cluster.answers(), cluster.now), 120 * SECOND)
+    for batch in (first, second):
+        for processor in rig.pipeline:
+            processor.process(batch)
+        batch.freeze()
+    assert f"{POD}/container:waiting" in first.metric_sets()
+    row = rig.entities.find_pod(*KEY)
+    del first, batch
+    rig.entities.sweep()
+    cluster.start_pod("node-a", "default", "stranger", "kubelet")
+    third = rig.tick(samples_of(cluster.answers(), cluster.now), 180 * SECOND)
+    assert rig.entities.find_pod("default", "stranger") == row
+    assert third.metric_sets().keys() == {
+        "cluster",
+        "node:node-a",
+        "namespace:default",
+        "namespace:default/pod:stranger",
+    }
+
+
+def test_a_change_of_a_pod_that_only_a_later_tick_has_waits_for_that_tick() -> None:
+    """The later tick has made rows that the earlier batch has no room for."""
+    rig, cluster = Rig(), SmallCluster()
+    early = rig.fill([], 60 * SECOND)
+    for i in range(2000):
+        cluster.start_pod("node-a", "default", f"web-{i}", "kubelet")
+    late = rig.fill(samples_of(cluster.answers(), cluster.now), 120 * SECOND)
+    rig.pods.apply([(("default", f"web-{i}"), pod_object(("default", f"web-{i}"), specified())) for i in range(2000)])
+    assert early.rows < late.rows
+    for batch in (early, late):
+        for processor in rig.pipeline:
+            processor.process(batch)
+        batch.freeze()
+    assert early.metric_sets().keys() == {"cluster"}
+    assert late.metric_sets()["namespace:default/pod:web-1999"].labels["labels"] == "app:web"
+
+
+def test_stubs_beyond_the_rows_of_the_batch_make_it_grow() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    containers = [f"c{i}" for i in range(10_000)]
+    rig.pods.apply([(KEY, pod_object(KEY, specified(*containers, cpu=3)))])
+    cluster.start_pod("node-a", "default", "web", "kubelet", memory__usage=7)
+    batch = rig.tick(samples_of(cluster.answers(), cluster.now), 60 * SECOND)
+    assert batch.metric_set(rig.entities.find_pod(*KEY)).metrics["cpu/request"] == 30_000
+    assert batch.metric_set(rig.entities.find_pod(*KEY)).metrics["memory/usage"] == 7
+    assert batch.count(Kind.POD_CONTAINER) == 10_000
+
+
+def test_replicas_share_one_mapping_of_an_image() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    for name in ("one", "two"):
+        rig.pods.apply([(("default", name), pod_object(("default", name), specified("main")))])
+        cluster.start_pod("node-a", "default", name, "kubelet")
+    rig.tick(samples_of(cluster.answers(), cluster.now), 60 * SECOND)
+    one, two = (rig.entities.find_child(rig.entities.find_pod("default", name), "main") for name in ("one", "two"))
+    assert rig.entities.own_labels(one) == {"container_base_image": "nginx:1"}
+    assert rig.entities.own_labels(one) is rig.entities.own_labels(two)
+
+
+def test_label_versions_rest_while_nothing_changes() -> None:
+    """What is cached by label version stays good from tick to tick."""
+    rig, cluster = Rig(), SmallCluster()
+    rig.namespaces.apply([("default", namespace_object("default", "ns-1"))])
+    rig.pods.apply([(KEY, pod_object(KEY, specified("main", "waiting", cpu=5)))])
+    cluster.start_pod("node-a", "default", "web", "kubelet")
+    cluster.start_container("node-a", "default", "web", "main")
+    rig.tick(samples_of(cluster.answers(), cluster.now), 60 * SECOND)
+    versions = rig.entities.label_version.copy()
+    rig.pods.replace([pod_object(KEY, specified("main", "waiting", cpu=5))])
+    rig.tick(samples_of(cluster.answers(), cluster.now), 120 * SECOND)
+    assert np.array_equal(rig.entities.label_version, versions)
