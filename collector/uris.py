@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from collector.durations import format_duration, parse_duration_ns
@@ -39,8 +39,8 @@ class ComponentUri:
     The getters read one option each; they raise UsageError naming the component, option, value and what is allowed.
     """
 
-    component: str
-    """`source` or `sink`: the word for messages."""
+    component: ClassVar[str] = "component"
+    """`source` or `sink`: the word for messages, set by the subclass."""
     key: str
     scheme: str = ""
     user: str = ""
@@ -53,24 +53,23 @@ class ComponentUri:
     _asked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
-    def parse(cls, component: str, text: str, environ: Mapping[str, str] = os.environ) -> Self:
+    def parse(cls, text: str, environ: Mapping[str, str] = os.environ) -> Self:
         """Take `text` apart. Raises UsageError, which never repeats REST: it may hold a password."""
         key, _, rest = text.partition(":")
         if not key:
-            raise UsageError(f"{component} URI without a name: write NAME or NAME:REST")
+            raise UsageError(f"{cls.component} URI without a name: write NAME or NAME:REST")
         expanded = _VARIABLE.sub(lambda found: environ.get(found[1] or found[2] or "", ""), rest)
         try:
             url = urlsplit(expanded)
             host, port = url.hostname or "", url.port
         except ValueError:
             raise UsageError(
-                f"{component} {key}: what follows `{key}:` is no URL: write it as scheme://host:port/path?option=value"
+                f"{cls.component} {key}: what follows `{key}:` is no URL: write it as scheme://host:port/path?option=value"
             ) from None
         options: dict[str, list[str]] = {}
         for name, value in parse_qsl(url.query, keep_blank_values=True):
             options.setdefault(name, []).append(value)
         return cls(
-            component=component,
             key=key,
             scheme=url.scheme,
             user=unquote(url.username or ""),

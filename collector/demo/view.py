@@ -13,6 +13,8 @@ from collector.manager import Tick
 
 NODES_SHOWN = 10
 PODS_SHOWN = 10
+NAMES = {"node": 30, "namespace": 20, "pod": 36}
+"""Columns of names, and the most characters shown: the whole fits a terminal of 80."""
 
 _CPU = INDEX["cpu/usage_rate"]
 _MEMORY = INDEX["memory/working_set"]
@@ -50,7 +52,7 @@ def cost(tick: Tick) -> str:
 
 def nodes(batch: DataBatch) -> Table:
     """The busiest nodes by CPU."""
-    table = _table("Nodes", "node", "CPU", "of allocatable", "memory", "of allocatable", "pods")
+    table = _table("Nodes", "node", "CPU", "CPU %", "memory", "mem %", "pods")
     rows = batch.rows_of(Kind.NODE)
     pods = np.bincount(batch.entities.node[batch.rows_of(Kind.POD)].clip(0), minlength=batch.rows)
     shown = _busiest(batch, rows, NODES_SHOWN)
@@ -70,7 +72,7 @@ def nodes(batch: DataBatch) -> Table:
 
 def busiest_pods(batch: DataBatch) -> Table:
     """The busiest pods by CPU."""
-    table = _table("Busiest pods", "namespace", "pod", "node", "CPU", "memory")
+    table = _table("Busiest pods", "namespace", "pod", "CPU", "memory")
     rows = batch.rows_of(Kind.POD)
     shown = _busiest(batch, rows, PODS_SHOWN)
     entities = batch.entities
@@ -78,7 +80,6 @@ def busiest_pods(batch: DataBatch) -> Table:
         table.add_row(
             entities.name[entities.parent[row]],
             entities.name[row],
-            entities.name[entities.node[row]],
             _millicores(batch.value(row, _CPU)),
             _bytes(batch.value(row, _MEMORY)),
         )
@@ -88,8 +89,11 @@ def busiest_pods(batch: DataBatch) -> Table:
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", expand=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 or column in {"pod", "node"} else "right", no_wrap=True)
+    for column in columns:
+        if column in NAMES:
+            table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=NAMES[column])
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

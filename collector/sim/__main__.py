@@ -7,6 +7,7 @@ status 0 after a signal, 1 when it cannot run here, 2 for wrong arguments.
 import argparse
 import asyncio
 import dataclasses
+import os
 import signal
 import sys
 from pathlib import Path
@@ -56,13 +57,16 @@ def parser() -> argparse.ArgumentParser:
         "--psi", action=argparse.BooleanOptionalAction, default=True, help="report pressure stall sections"
     )
     known.add_argument("--ready-file", "--port-file", type=Path, help="write the line of JSON to this file too")
+    known.add_argument("--until-eof", action="store_true", help="stop when standard input ends, as well as by signal")
     return known
 
 
-async def run(config: SimConfig, ready_file: Path | None) -> None:
-    """Run until a signal."""
+async def run(config: SimConfig, ready_file: Path | None, *, until_eof: bool) -> None:
+    """Run until a signal, or until standard input ends: then nothing is left when the caller is killed."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
+    if until_eof:
+        loop.add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), 4096) or stopped.set())
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     cluster = SimulatedCluster(config)
@@ -91,10 +95,10 @@ def _announce(line: str, ready_file: Path | None) -> None:
 def main() -> int:
     """Arguments in, exit status out."""
     arguments = vars(parser().parse_args())
-    ready_file = arguments.pop("ready_file")
+    ready_file, until_eof = arguments.pop("ready_file"), arguments.pop("until_eof")
     try:
         config = SimConfig(**arguments)
-        uvloop.run(run(config, ready_file))
+        uvloop.run(run(config, ready_file, until_eof=until_eof))
     except UsageError as error:
         for fault in error.faults:
             sys.stderr.write(f"error: {fault}\n")

@@ -83,6 +83,8 @@ class ApiServer:
             return await handler(request)
         except web.HTTPNotFound:
             return _status(404, "NotFound", "the server could not find the requested resource")
+        except ValueError as error:
+            return _status(400, "BadRequest", str(error))
 
     def _find(self, request: web.Request) -> tuple[Collection, dict[str, str]]:
         """The collection asked for and what selects in it; HTTPNotFound when there is none."""
@@ -96,7 +98,7 @@ class ApiServer:
     async def _collection(self, request: web.Request) -> web.StreamResponse:
         collection, selector = self._find(request)
         if request.query.get("watch") in {"true", "1"}:
-            return await self.watches.serve(request, collection)
+            return await self.watches.serve(request, collection, selector)
         return await self._list(request, collection, selector)
 
     async def _one(self, request: web.Request) -> web.StreamResponse:
@@ -112,10 +114,7 @@ class ApiServer:
         second, begin = self.watches.second(), 0
         token = request.query.get("continue", "")
         if token:
-            try:
-                second, begin = read_continue(token)
-            except ValueError:
-                return _status(400, "BadRequest", "continue key is not valid")
+            second, begin = read_continue(token)
             if self.watches.too_old(list_version(second)):
                 message = "The provided continue parameter is too old to display a consistent list result."
                 return _status(410, "Expired", message)

@@ -57,7 +57,7 @@ class StaticCollection:
         del second
         if not selector:
             return range(self.count)
-        return [row for row, body in enumerate(self._objects) if _matches(body, selector)]
+        return [row for row, body in enumerate(self._objects) if matches(body, selector)]
 
 
 class Nodes:
@@ -137,7 +137,7 @@ class Pods:
         ]
 
 
-def _matches(body: Json, selector: dict[str, str]) -> bool:
+def matches(body: Json, selector: dict[str, str]) -> bool:
     """Whether an object has the wanted fields; fields other than those three are ignored."""
     metadata, spec = body["metadata"], body.get("spec", {})
     held = {

@@ -11,8 +11,10 @@ import msgspec
 
 from collector.errors import StartError
 
+_STOP_SECONDS = 20.0
 
-class Ready(msgspec.Struct, rename={"api_url": "api_url"}):
+
+class Ready(msgspec.Struct):
     """What the process prints when it listens."""
 
     kubeconfig: str
@@ -54,13 +56,7 @@ class SimProcess:
         """Start the process and wait until it is ready."""
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "collector.sim",
-            *self._arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
+            sys.executable, "-m", "collector.sim", "--until-eof", *self._arguments, stdin=pipe, stdout=pipe, stderr=pipe
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -69,16 +65,16 @@ class SimProcess:
             async with asyncio.timeout(self._limit):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            written = await self._end()
+            _, written = await self._end()
             raise StartError(
-                f"the simulated cluster was not ready within {self._limit:.0f} s; "
+                f"the simulated cluster was not ready within {self._limit:g} s; "
                 f"start fewer nodes or raise the limit\n{written}"
             ) from None
         except BaseException:
             await self._end()
             raise
         if not line.strip():
-            written = await self._end()
+            _, written = await self._end()
             raise StartError(f"the simulated cluster could not start:\n{written}")
         ready = msgspec.json.decode(line, type=Ready)
         self.kubeconfig, self.api_url, self.kubelet_port = Path(ready.kubeconfig), ready.api_url, ready.kubelet_port
@@ -87,24 +83,24 @@ class SimProcess:
         """Ask the process to stop and wait for it; gives its exit status. Harmless when it is not running."""
         if self._process is None:
             return 0
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-        status = self._process
-        await self._end()
-        return status.returncode or 0
+        status, _ = await self._end()
+        return status
 
-    async def _end(self) -> str:
-        """Wait for the process, kill it when it does not end; gives what it wrote to stderr."""
+    async def _end(self) -> tuple[int, str]:
+        """Ask the process to stop, kill it when it does not; gives its exit status and what it wrote to stderr."""
         process, errors = self._process, self._errors
         assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         assert errors is not None
         self._process = self._errors = None
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        process.stdin.close()
         try:
-            async with asyncio.timeout(min(self._limit, 20.0)):
+            async with asyncio.timeout(_STOP_SECONDS):
                 await process.wait()
         except TimeoutError:
             process.kill()
-            await process.wait()
-        written = await errors
-        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - else the pipe's end is reported as leaked
-        return written.decode(errors="replace").strip()
+        status, written, _ = await asyncio.gather(process.wait(), errors, process.stdout.read())
+        return status, written.decode(errors="replace").strip()

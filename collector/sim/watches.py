@@ -7,18 +7,29 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from collector.sim.apiwire import JSON_TYPE, event_line, object_line, status_body
 from collector.sim.clock import ManualClock
 from collector.sim.config import SimConfig
-from collector.sim.inventory import Collection
+from collector.sim.inventory import Collection, matches
 from collector.sim.versions import list_version
 
 _POLL_SECONDS = 0.25
 _BATCH = 500
 _DEFAULT_TIMEOUT_SECONDS = 1_800.0
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a watch was asked for; version 0 asks for everything first."""
+
+    selector: dict[str, str]
+    version: int
+    seconds: float
+    bookmarks: bool
 
 
 class Watches:
@@ -60,8 +71,14 @@ class Watches:
         if isinstance(self._config.clock, ManualClock):
             self._config.clock.unlisten(self._clock_moved)
 
-    async def serve(self, request: web.Request, collection: Collection) -> web.StreamResponse:
-        """Answer a watch request."""
+    async def serve(self, request: web.Request, collection: Collection, selector: dict[str, str]) -> web.StreamResponse:
+        """Answer a watch request for the objects that match `selector`. ValueError when a number in it is none."""
+        wanted = _Wanted(
+            selector,
+            version=int(request.query.get("resourceVersion", "0") or "0"),
+            seconds=float(request.query.get("timeoutSeconds", _DEFAULT_TIMEOUT_SECONDS)),
+            bookmarks=request.query.get("allowWatchBookmarks") in {"true", "1"},
+        )
         response = web.StreamResponse(headers={"Content-Type": JSON_TYPE})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -73,21 +90,19 @@ class Watches:
         self._moved.add(moved)
         try:
             with contextlib.suppress(ConnectionError):
-                await self._stream(request, response, collection, moved)
+                await self._stream(response, collection, wanted, moved)
         finally:
             self._open.discard(transport)
             self._moved.discard(moved)
         return response
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, collection: Collection, moved: asyncio.Event
+        self, response: web.StreamResponse, collection: Collection, wanted: "_Wanted", moved: asyncio.Event
     ) -> None:
         kind, clock, loop = collection.kind, self._config.clock, asyncio.get_running_loop()
-        bookmarks = request.query.get("allowWatchBookmarks") in {"true", "1"}
-        deadline = loop.time() + float(request.query.get("timeoutSeconds", _DEFAULT_TIMEOUT_SECONDS))
-        version = int(request.query.get("resourceVersion", "0") or "0")
+        deadline, version = loop.time() + wanted.seconds, wanted.version
         if version == 0:
-            version = await self._send_all(response, collection)
+            version = await self._send_all(response, collection, wanted.selector)
         marked = clock()
         while not self._ended:
             if self.too_old(version):
@@ -95,10 +110,14 @@ class Watches:
                 await response.write(event_line("ERROR", status_body(410, "Expired", message)))
                 return
             now = list_version(self.second())
-            lines = [object_line(kind, change.name, body) for change, body in collection.events(version, now)]
+            lines = [
+                object_line(kind, change.name, body)
+                for change, body in collection.events(version, now)
+                if matches(body, wanted.selector)
+            ]
             version = max(version, now)
             remaining = deadline - loop.time()
-            if bookmarks and (clock() - marked >= self._config.bookmarks or remaining <= 0):
+            if wanted.bookmarks and (clock() - marked >= self._config.bookmarks or remaining <= 0):
                 marked = clock()
                 mark = {"metadata": {"resourceVersion": str(version), "creationTimestamp": None}}
                 lines.append(object_line(kind, "BOOKMARK", mark))
@@ -110,10 +129,10 @@ class Watches:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(moved.wait(), min(_POLL_SECONDS, remaining))
 
-    async def _send_all(self, response: web.StreamResponse, collection: Collection) -> int:
+    async def _send_all(self, response: web.StreamResponse, collection: Collection, selector: dict[str, str]) -> int:
         """Everything there is, as a watch without a version begins; gives the version it shows."""
         second = self.second()
-        rows = collection.select({}, second)
+        rows = collection.select(selector, second)
         for first in range(0, len(rows), _BATCH):
             bodies = collection.objects(rows[first : first + _BATCH], second)
             await response.write(b"".join(object_line(collection.kind, "ADDED", body) for body in bodies))

@@ -15,6 +15,12 @@ READ_ONLY_PORT = 10255
 SECURE_PORT = 10250
 
 
+class SourceUri(ComponentUri):
+    """One source URI, taken apart."""
+
+    component = "source"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSettings:
     """One source URI, read."""
@@ -34,7 +40,7 @@ class SourceSettings:
     @classmethod
     def parse(cls, text: str, environ: Mapping[str, str] = os.environ) -> Self:
         """Read a source URI. Raises UsageError naming the option, its value and what is allowed."""
-        uri = ComponentUri.parse("source", text, environ)
+        uri = SourceUri.parse(text, environ)
         if uri.key not in SOURCES:
             raise UsageError(f"source {uri.key!r} is not known; choose one of {', '.join(SOURCES)}")
         https = uri.boolean("kubeletHttps")

@@ -18,12 +18,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from collector.core.metrics import ACCELERATOR, FILESYSTEM, METRICS, Clock, Kind, attribute_path
 from collector.core.sample import ABSENT, Block, CustomValue, LabeledBlock, NodeSample
 from collector.errors import DecodeError
-from collector.sources.stats import Container, PodStats, Summary
+from collector.sources.stats import Container, Filesystem, PodStats, Summary
 from collector.sources.times import EPOCH_NS
 from collector.sources.tolerant import Tolerant
 
@@ -46,42 +47,38 @@ class _Columns:
     """How the objects of one kind become a Block."""
 
     def __init__(self, kind: Kind) -> None:
-        fields = [
-            (m, attribute_path(metric.summary[kind])) for m, metric in enumerate(METRICS) if kind in metric.summary
-        ]
-        self.metrics = tuple(m for m, _ in fields)
-        self.values: Getter = attrgetter(*(path for _, path in fields))
-        self.clocks = [clock for clock in _CLOCK_PATHS if kind in {Kind.NODE, Kind.POD} or clock is not Clock.NETWORK]
-        self.times: Getter = attrgetter("start_time", *(_CLOCK_PATHS[clock] for clock in self.clocks))
-        self.scrape = [1 + self.clocks.index(clock) for clock in _SCRAPE_CLOCKS[kind]]
-        # rootfs + logs is a sum of two fields and so no plain path in METRICS.
-        self.sums_filesystems = kind in {Kind.SYS_CONTAINER, Kind.POD_CONTAINER}
-        if self.sums_filesystems:
-            self.metrics += (_EPHEMERAL_USAGE,)
+        fields = {m: attribute_path(metric.summary[kind]) for m, metric in enumerate(METRICS) if kind in metric.summary}
+        clocks = [clock for clock in _CLOCK_PATHS if kind in {Kind.NODE, Kind.POD} or clock is not Clock.NETWORK]
+        scrape, *self.fallbacks = _SCRAPE_CLOCKS[kind]
+        if kind in {Kind.SYS_CONTAINER, Kind.POD_CONTAINER}:
+            fields[_EPHEMERAL_USAGE] = "rootfs.used_bytes"  # written over: the sum of two fields is no path
+        self.metrics = tuple(fields)
+        self.values: Getter = attrgetter(*fields.values())
+        # In the order of Clock: start, scrape, then the others.
+        self.times: Getter = attrgetter("start_time", *(_CLOCK_PATHS[clock] for clock in (scrape, *clocks)))
+        self.clocks = 2 + len(clocks)
 
-    def block(self, found: Sequence[Any], written: NDArray[np.int64] | None = None) -> Block:
-        """The block of these objects; `written` (n,) is the ephemeral storage of containers."""
-        width = len(self.metrics) - self.sums_filesystems
-        values = _flat(map(self.values, found), len(found), width)
-        if written is not None:
-            values = np.column_stack((values, written))
-        width = 1 + len(self.clocks)
-        read = np.fromiter(
-            map(EPOCH_NS.__getitem__, chain.from_iterable(map(self.times, found))), np.int64, len(found) * width
-        ).reshape(-1, width)
-        times = np.zeros((len(found), len(Clock)), np.int64)
-        times[:, Clock.START] = read[:, 0]
-        times[:, self.clocks] = read[:, 1:]
-        for j in reversed(self.scrape):
-            times[:, Clock.SCRAPE] = np.where(read[:, j] != 0, read[:, j], times[:, Clock.SCRAPE])
-        return Block(self.metrics, values, times)
+    def block(self, found: Sequence[Any]) -> Block:
+        """The block of these objects."""
+        count = len(found)
+        texts = chain.from_iterable(map(self.times, found))
+        read = np.fromiter(map(EPOCH_NS.__getitem__, texts), np.int64, count * self.clocks)
+        times = np.zeros((count, len(Clock)), np.int64)
+        times[:, : self.clocks] = read.reshape(count, self.clocks)
+        scrape = times[:, Clock.SCRAPE]
+        for clock in self.fallbacks:
+            if scrape.all():
+                break
+            np.copyto(scrape, times[:, clock], where=scrape == 0)
+        return Block(self.metrics, _flat(map(self.values, found), count, len(self.metrics)), times)
 
 
 _EPHEMERAL_USAGE = next(m for m, metric in enumerate(METRICS) if metric.name == "ephemeral_storage/usage")
 _COLUMNS = {kind: _Columns(kind) for kind in (Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER)}
 _FILESYSTEM_FIELDS = [attribute_path(name) for name in FILESYSTEM.summary]
 _FILESYSTEM: Getter = attrgetter(*_FILESYSTEM_FIELDS)
-_ROOTFS_AND_LOGS: Getter = attrgetter(*(f"{part}.{name}" for part in ("rootfs", "logs") for name in _FILESYSTEM_FIELDS))
+_ROOTFS_AND_LOGS: Getter = attrgetter("rootfs", "logs")
+assert list(Filesystem.__struct_fields__) == _FILESYSTEM_FIELDS  # `astuple` gives them in METRICS' order
 _ACCELERATOR: Getter = attrgetter(*(attribute_path(name) for name in ACCELERATOR.summary))
 _USED = FILESYSTEM.summary.index("usedBytes")
 _WIDTH = len(_FILESYSTEM_FIELDS)
@@ -141,15 +138,17 @@ def _flat(rows: Iterable[Iterable[int]], count: int, width: int) -> NDArray[np.i
 def _containers(kind: Kind, containers: Sequence[Container], labeled: list[LabeledBlock]) -> Block:
     """The block of containers; their file systems and accelerators are appended to `labeled`."""
     count = len(containers)
-    both = _flat(map(_ROOTFS_AND_LOGS, containers), count, 2 * _WIDTH)
-    rootfs, logs = both[:, :_WIDTH], both[:, _WIDTH:]
+    parts = _flat(map(astuple, chain.from_iterable(map(_ROOTFS_AND_LOGS, containers))), 2 * count, _WIDTH)
+    rootfs, logs = parts[::2], parts[1::2]
     owners = np.arange(count)
     labeled += _accelerators(kind, containers)
     labeled.append(LabeledBlock(FILESYSTEM, kind, owners, "/", rootfs))
     labeled.append(LabeledBlock(FILESYSTEM, kind, owners, "logs", logs))
-    used = rootfs[:, _USED] + logs[:, _USED]
-    whole = (rootfs[:, _USED] >= 0) & (logs[:, _USED] >= 0) & (used >= 0)  # a sum above 2^63 wraps below zero
-    return _COLUMNS[kind].block(containers, np.where(whole, used, ABSENT))
+    block = _COLUMNS[kind].block(containers)
+    one, other = rootfs[:, _USED], logs[:, _USED]
+    # A sum above 2^63 wraps below zero and so is absent too.
+    block.values[:, block.metrics.index(_EPHEMERAL_USAGE)] = np.where((one | other) < 0, ABSENT, one + other)
+    return block
 
 
 def _volumes(pods: Sequence[PodStats]) -> Iterator[LabeledBlock]:

@@ -5,7 +5,7 @@ between a second of Python and nothing.
 """
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
 import numpy as np

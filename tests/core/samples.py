@@ -16,7 +16,11 @@ def block(values: Sequence[int], start: int = 0, metrics: tuple[int, ...] = (CPU
     """Entities whose every metric has the value given."""
     times = np.zeros((len(values), len(Clock)), np.int64)
     times[:, Clock.START] = start
-    return Block(metrics, np.array([[value] * len(metrics) for value in values], np.int64).reshape(len(values), len(metrics)), times)
+    return Block(
+        metrics,
+        np.array([[value] * len(metrics) for value in values], np.int64).reshape(len(values), len(metrics)),
+        times,
+    )
 
 
 def sample(

@@ -179,11 +179,15 @@ def test_labelled_values_are_found_by_row_in_the_order_reported(batch: DataBatch
     assert batch.labeled_of(batch.entities.find_node("node-a")) == []
 
 
-entries = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.lists(st.integers(-1, 2**63 - 1), min_size=5, max_size=5)))
+entries = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 3), st.lists(st.integers(-1, 2**63 - 1), min_size=5, max_size=5))
+)
 
 
 @given(st.lists(entries), st.lists(st.integers(0, 5), max_size=3))
-def test_a_labelled_table_equals_a_list_of_tuples(pieces: list[list[tuple[int, int, list[int]]]], gone: list[int]) -> None:
+def test_a_labelled_table_equals_a_list_of_tuples(
+    pieces: list[list[tuple[int, int, list[int]]]], gone: list[int]
+) -> None:
     table = LabeledTable(FILESYSTEM)
     for piece in pieces:
         table.append(

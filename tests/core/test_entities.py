@@ -246,7 +246,8 @@ def test_a_freed_row_goes_to_a_new_owner_of_its_kind_with_nothing_left_of_the_ol
     assert entities.generation[row] > generation
     assert entities.label_version[row] > version
     assert entities.uid[row] == ""
-    assert dict(entities.own_labels(row)) == dict(entities.children(row)) == {}
+    assert dict(entities.own_labels(row)) == {}
+    assert dict(entities.children(row)) == {}
     assert entities.node[row] == NULL
 
 

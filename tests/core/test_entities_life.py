@@ -74,7 +74,9 @@ class Rows(RuleBasedStateMachine):
             if key[0] != "ns":
                 self.values[tick][key] = value
             if key[0] == "pod":
-                self.volumes[tick][key] = [LabeledMetric("filesystem/usage", {"resource_id": f"Volume:{volume}"}, value)]
+                self.volumes[tick][key] = [
+                    LabeledMetric("filesystem/usage", {"resource_id": f"Volume:{volume}"}, value)
+                ]
 
     @rule(tick=batches)
     def freeze(self, tick: int) -> None:

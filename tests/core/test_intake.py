@@ -37,7 +37,9 @@ def test_of_two_answers_about_one_entity_the_later_replaces_the_earlier_wholly(
     first.custom = [CustomValue(Kind.POD_CONTAINER, 0, "queue", 1.0), CustomValue(Kind.POD_CONTAINER, 1, "queue", 2.0)]
     second = sample("node-b", {WEB: ["nginx"]}, value=2, uid="later")
     sets = batch_of(first, second).metric_sets()
-    pod, nginx, old = (sets[f"namespace:default/pod:web-1{rest}"] for rest in ("", "/container:nginx", "/container:old"))
+    pod, nginx, old = (
+        sets[f"namespace:default/pod:web-1{rest}"] for rest in ("", "/container:nginx", "/container:old")
+    )
     assert pod.metrics == nginx.metrics == {"cpu/usage": 2}
     assert pod.labeled == ()
     assert (pod.labels["nodename"], pod.labels["pod_id"], pod.start_time) == ("node-b", "later", 0)

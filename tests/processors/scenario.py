@@ -1,27 +1,15 @@
 """Scenarios: time series behaviour as plain text. The language is described in tests/scenarios/README.md.
 
-A file becomes Scenarios, a Scenario Statements, each with its block of lines; Player plays them against the pipeline,
-through the kubelets' and the API server's own wire formats.
+A file becomes Scenarios, a Scenario Statements, each with its block of indented lines. `player` plays them.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from collector.core.batch import MetricSet
-from collector.kube import wire
-from collector.kube.build import Builder, Oddities
-from collector.processors.labels import LabelCopier
-from collector.sources.summary import decode_summary
-from tests.processors import answers
-from tests.processors.rig import SECOND, Rig
-
-CAPTURES = Path(__file__).parents[1] / "captures"
+SECOND = 1_000_000_000
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 """The day of every time of day in a scenario."""
 
@@ -86,177 +74,41 @@ def parse(text: str, file: str) -> list[Scenario]:
     return scenarios
 
 
-def play(scenario: Scenario) -> list[str]:
-    """The failed expectations of one scenario, as `file:line: ..., wanted ..., got ...`."""
-    player = Player()
-    for statement in scenario.statements:
-        player.play(statement)
-    return player.failures
+def scenarios_of(folder: Path) -> Iterator[tuple[str, Scenario]]:
+    """(name for a test report, scenario) of every file in `folder`."""
+    for path in sorted(folder.glob("*.txt")):
+        for scenario in parse(path.read_text(), f"tests/scenarios/{path.name}"):
+            yield f"{path.stem}: {scenario.title}", scenario
 
 
-class Player:
-    """Plays the statements of one scenario."""
+# The small parts of lines. All raise ValueError for what they cannot read.
 
-    def __init__(self) -> None:
-        self.failures: list[str] = []
-        self._rig = Rig()
-        self._kubelets = answers.Kubelets(0)
-        self._pods: dict[str, answers.JSON] = {}
-        self._builders = {kind: Builder(Oddities(kind)) for kind in ("node", "pod", "namespace")}
-        self._sets: dict[str, MetricSet] = {}
 
-    def play(self, statement: Statement) -> None:
-        line = statement.line
-        word, _, rest = line.text.partition(" ")
-        try:
-            match word:
-                case "options":
-                    self._options(pairs(rest))
-                case "load":
-                    self._kubelets = answers.Kubelets(time_of_day(rest))
-                case "cluster":
-                    pass
-                case "tick":
-                    self._tick(time_of_day(rest))
-                case "expect" | "absent":
-                    self._check(line, word, rest.split())
-        except ValueError as error:
-            raise line.error(str(error)) from error
-        for inner in statement.block:
-            try:
-                (self._load if word == "load" else self._change)(inner.text)
-            except ValueError as error:
-                raise inner.error(str(error)) from error
+def entity(text: str, known: set[str]) -> tuple[str, list[str], str]:
+    """`pod default/web-1 on node-a: cpu/usage=1` as its kind, the words before the colon, and what is behind it."""
+    head, _, rest = f"{text} ".partition(": ")
+    kind, *subject = head.split()
+    if kind not in known:
+        raise ValueError(f"unknown word {kind!r}; known here are {', '.join(sorted(known))}")
+    return kind, subject, rest
 
-    def _options(self, given: list[tuple[str, str]]) -> None:
-        stored: list[tuple[str, str]] = []
-        ignored: set[str] = set()
-        separator, annotation = ",", ""
-        for name, value in given:
-            match name:
-                case "store-label":
-                    new, _, old = value.partition("=")
-                    stored.append((old or new, new))
-                case "ignore-label":
-                    ignored.add(value)
-                case "label-separator":
-                    separator = value
-                case "host-id-annotation":
-                    annotation = value
-                case _:
-                    raise ValueError(f"unknown option {name}")
-        self._rig = Rig(LabelCopier(tuple(stored), frozenset(ignored), separator), annotation)
 
-    def _load(self, text: str) -> None:
-        """One line of a `load` block."""
-        kind, subject, rest = _entity(text, {"node", "system", "pod", "container", "capture"})
-        if kind == "capture":
-            self._kubelets.captured.append((CAPTURES / subject).read_bytes())
-            return
-        values, _, times_given = f" {rest} ".partition(" @ ")
-        metrics, times = dict(pairs(values)), _times(pairs(times_given))
-        match kind:
-            case "node":
-                self._kubelets.node(subject, metrics, times)
-            case "system":
-                self._kubelets.system(subject, metrics, times)
-            case "pod":
-                path, _, node = subject.partition(" on ")
-                if not node:
-                    raise ValueError(f"pod {path} runs on no node: write `pod {path} on NODE:`")
-                uid = metrics.pop("uid", f"uid-of-{path}")
-                self._kubelets.pod(path, node, uid, metrics, times)
-            case _:
-                self._kubelets.container(subject, metrics, times)
-
-    def _change(self, text: str) -> None:
-        """One line of a `cluster` block, as one watch event."""
-        rig, builders = self._rig, self._builders
-        kind, subject, rest = _entity(text, {"node", "pod", "container", "namespace", "gone"})
-        properties = dict(pairs(rest))
-        match kind:
-            case "gone":
-                kind, _, subject = subject.partition(" ")
-                listers: dict[str, Callable[[], None]] = {
-                    "node": lambda: rig.nodes.apply([(subject, None)]),
-                    "namespace": lambda: rig.namespaces.apply([(subject, None)]),
-                    "pod": lambda: rig.pods.apply([(_pod_key(subject), None)]),
-                }
-                if kind not in listers:
-                    raise ValueError(f"unknown word {kind!r}; gone can be {', '.join(sorted(listers))}")
-                listers[kind]()
-            case "node":
-                node = msgspec.convert(answers.node_object(subject, properties), wire.NodeObject)
-                rig.nodes.apply([(subject, builders["node"].node(node))])
-            case "namespace":
-                namespace = msgspec.convert(answers.namespace_object(subject, properties), wire.NamespaceObject)
-                rig.namespaces.apply([(subject, builders["namespace"].namespace(namespace))])
-            case "pod":
-                self._pods[subject] = answers.pod_object(subject, properties)
-                self._apply_pod(subject)
-            case _:
-                path, _, name = subject.rpartition("/")
-                if path not in self._pods:
-                    raise ValueError(f"container {subject} comes before its pod {path}")
-                answers.add_container(self._pods[path], name, properties)
-                self._apply_pod(path)
-
-    def _apply_pod(self, path: str) -> None:
-        pod = msgspec.convert(self._pods[path], wire.PodObject)
-        self._rig.pods.apply([(_pod_key(path), self._builders["pod"].pod(pod))])
-
-    def _tick(self, timestamp: int) -> None:
-        samples = [decode_summary(body, self._kubelets.read_at) for body in self._kubelets.bodies()]
-        self._sets = self._rig.tick(samples, timestamp).metric_sets()
-
-    # Expectations.
-
-    def _check(self, line: Line, word: str, words: list[str]) -> None:
-        """`expect [only] [labels | times] KEY ...`, `expect only entities KEY ...`, `absent [labels] KEY ...`."""
-        only = word == "expect" and words[:1] == ["only"]
-        words = words[only:]
-        what = words.pop(0) if words and words[0] in {"labels", "times", "entities"} else "metrics"
-        if what == "entities":
-            if not only:
-                raise ValueError("write `expect only entities`; one entity is expected by naming a metric or label")
-            self._compare(line, sorted(words), sorted(self._sets))
-            return
-        if not words:
-            raise ValueError("which entity?")
-        key, named = words[0], words[1:]
-        found = self._sets.get(key)
-        if word == "absent":
-            if not named:
-                self._compare(line, None, found)
-            elif found is None:
-                self._fail(line, "the entity without these", "no such entity")
-            else:
-                self._compare(line, [], sorted(set(named) & _values(found, what).keys()))
-            return
-        if found is None:
-            self._fail(line, "the entity", f"only {', '.join(sorted(self._sets)) or 'nothing'}")
-            return
-        wanted, got = dict(pairs(" ".join(named))), _values(found, what)
-        shown = {name: _shown(got.get(name), text, what) for name, text in wanted.items()}
-        if only:
-            shown |= {name: str(value) for name, value in got.items() if name not in wanted}
-        self._compare(line, wanted, shown)
-
-    def _compare(self, line: Line, wanted: Any, got: Any) -> None:
-        if wanted != got:
-            self._fail(line, _told(wanted), _told(got))
-
-    def _fail(self, line: Line, wanted: str, got: str) -> None:
-        self.failures.append(f"{line.file}:{line.number}: {line.text}\n    wanted {wanted}\n    got    {got}")
+def name_of(kind: str, subject: list[str]) -> str:
+    """The one word that names an entity."""
+    if len(subject) != 1:
+        raise ValueError(f"write `{kind} NAME: name=value ...`, not {kind} {' '.join(subject)}")
+    return subject[0]
 
 
 def pairs(text: str) -> list[tuple[str, str]]:
-    """`a=1 b=` as pairs; raises ValueError for a word without `=`."""
-    found = [(word.partition("="), word) for word in text.split()]
-    for (_, equals, _), word in found:
+    """`a=1 b=` as pairs."""
+    found = []
+    for word in text.split():
+        name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} is no name=value")
-    return [(name, value) for (name, _, value), _ in found]
+        found.append((name, value))
+    return found
 
 
 def time_of_day(text: str) -> int:
@@ -267,76 +119,3 @@ def time_of_day(text: str) -> int:
     hours, minutes, seconds, fraction = match.groups()
     second = int(DAY.timestamp()) + int(hours) * 3600 + int(minutes) * 60 + int(seconds)
     return second * SECOND + int((fraction or "0").ljust(9, "0"))
-
-
-def _entity(text: str, known: set[str]) -> tuple[str, str, str]:
-    """`pod default/web-1 on node-a: cpu/usage=1` as its kind, its subject and the rest."""
-    head, _, rest = f"{text} ".partition(": ")
-    kind, _, subject = head.strip().partition(" ")
-    if kind not in known:
-        raise ValueError(f"unknown word {kind!r}; known here are {', '.join(sorted(known))}")
-    if not subject:
-        raise ValueError(f"which {kind}?")
-    return kind, subject, rest
-
-
-def _times(given: list[tuple[str, str]]) -> dict[str, int | None]:
-    """What stands behind `@`: clock -> ns, None for `none`; `time` is all clocks at once."""
-    found: dict[str, int | None] = {}
-    for name, text in given:
-        time = None if text == "none" else time_of_day(text)
-        if name == "time":
-            found = dict.fromkeys(answers.CLOCKS, time) | found
-        elif name in {"start", *answers.CLOCKS}:
-            found[name] = time
-        else:
-            raise ValueError(f"unknown clock {name!r}; known are start, time, {', '.join(answers.CLOCKS)}")
-    return found
-
-
-def _pod_key(path: str) -> tuple[str, str]:
-    namespace, _, name = path.partition("/")
-    return namespace, name
-
-
-def _values(found: MetricSet, what: str) -> dict[str, Any]:
-    match what:
-        case "labels":
-            return dict(found.labels)
-        case "times":
-            return {"scrape": found.scrape_time, "start": found.start_time}
-        case _:
-            return dict(found.metrics)
-
-
-def _shown(value: Any, wanted: str, what: str) -> str:
-    """`value` written as `wanted` is: an integer plainly, a float with the same number of decimals, a time as one."""
-    if value is None:
-        return "absent"
-    if what == "times":
-        if not value:
-            return "none"
-        return str(value) if wanted == "none" or time_of_day(wanted) != value else wanted
-    if isinstance(value, float):
-        _, point, decimals = wanted.partition(".")
-        return f"{value:.{len(decimals)}f}" if point else repr(value)
-    return str(value)
-
-
-def _told(value: Any) -> str:
-    match value:
-        case None:
-            return "no such entity"
-        case MetricSet():
-            return f"it, with {', '.join(value.metrics) or 'no metrics'}"
-        case dict():
-            return " ".join(f"{name}={each}" for name, each in sorted(value.items()))
-        case _:
-            return " ".join(value) or "none of them"
-
-
-def scenarios_of(folder: Path) -> Iterator[tuple[str, Scenario]]:
-    """(name for a test report, scenario) of every file in `folder`."""
-    for path in sorted(folder.glob("*.txt")):
-        for scenario in parse(path.read_text(), f"tests/scenarios/{path.name}"):
-            yield f"{path.stem}: {scenario.title}", scenario

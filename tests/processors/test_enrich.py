@@ -13,10 +13,10 @@ KEY = ("default", "web")
 POD = "namespace:default/pod:web"
 
 
-def specified(*containers: str, uid: str = "api", **requests: int) -> dict[str, Any]:
+def specified(*containers: str, **requests: int) -> dict[str, Any]:
     """A pod whose containers all request the same."""
     each = {"image": "nginx:1", "requests": requests, "limits": {}}
-    return {"uid": uid, "labels": {"app": "web"}, "containers": dict.fromkeys(containers, each), "restarts": {}}
+    return {"uid": "api", "labels": {"app": "web"}, "containers": dict.fromkeys(containers, each), "restarts": {}}
 
 
 def without_pod_set(rig: Rig, cluster: SmallCluster, timestamp: int) -> DataBatch:

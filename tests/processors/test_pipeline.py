@@ -48,7 +48,7 @@ def test_each_processor_is_reported_once_in_order_with_its_seconds(rig: Rig) -> 
 
 def test_the_batch_is_frozen_behind_the_last_processor(rig: Rig) -> None:
     batch = rig.fill([], SECOND)
-    assert not batch.frozen
+    batch.put(0, np.array([0]), np.array([1]))
     run_pipeline(rig.pipeline, batch)
     assert batch.frozen
     with pytest.raises(ValueError, match="read-only"):

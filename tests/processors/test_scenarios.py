@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processors.scenario import Scenario, ScenarioError, parse, play, scenarios_of
+from tests.processors.player import play
+from tests.processors.scenario import Scenario, ScenarioError, parse, scenarios_of
 
 SCENARIOS = dict(scenarios_of(Path(__file__).parents[1] / "scenarios"))
 
@@ -49,10 +50,14 @@ tick 10:00:00
         (CLUSTER + "load 10:01:00\n    node node-a: cpu/usages=1\n", 6, "no cpu/usages of a node"),
         (CLUSTER + "load 10:01:00\n    node node-a: cpu/usage=much\n", 6, "invalid literal"),
         (CLUSTER + "load 10:01:00\n    node node-a: cpu/usage=1 @ disk=10:00:00\n", 6, "unknown clock 'disk'"),
-        (CLUSTER + "load 10:01:00\n    pod default/web-1: cpu/usage=1\n", 6, "runs on no node"),
+        (CLUSTER + "load 10:01:00\n    pod default/web-1: cpu/usage=1\n", 6, "NAMESPACE/NAME on NODE"),
         (CLUSTER + "load 10:01:00\n    container default/web-1/c: cpu/usage=1\n", 6, "comes before its pod"),
         (CLUSTER + "cluster\n    pod default/web-1: colour=red\n", 6, "a pod has no colour"),
-        (CLUSTER + "cluster\n    gone fishing\n", 6, "unknown word 'fishing'"),
+        (CLUSTER + "cluster\n    gone fishing\n", 6, "write `gone KIND NAME`"),
+        (CLUSTER + "cluster\n    namespace default uid=1\n", 6, "write `namespace NAME: name=value"),
+        (CLUSTER + "load 10:01:00\n    node node-a cpu/usage=1\n", 6, "write `node NAME: name=value"),
+        (CLUSTER + "absent cluster cpu/usage-rate\n", 5, "no metric cpu/usage-rate"),
+        (CLUSTER + "expect entities cluster\n", 5, "write `expect only entities`"),
         (CLUSTER + "options colour=red\n", 5, "unknown option colour"),
         (CLUSTER + "expect namespace:default memory/usage\n", 5, "'memory/usage' is no name=value"),
         (CLUSTER + "expect\n", 5, "which entity?"),
@@ -71,7 +76,7 @@ def test_what_is_not_of_the_language_is_an_error_with_file_and_line(text: str, w
         ("expect namespace:default/pod:web-1 memory/rss=1", "memory/rss=1", "memory/rss=absent"),
         ("expect only namespace:default memory/usage=1", "memory/usage=1", "memory/usage=100"),
         ("expect only namespace:default/pod:web-1 memory/usage=100", "usage=100", "network/rx=5 uptime=3600000"),
-        ("expect namespace:other memory/usage=1", "the entity", "only cluster, namespace:default"),
+        ("expect namespace:other memory/usage=1", "the entity", "only cluster namespace:default"),
         (
             "expect only entities cluster",
             "cluster",
@@ -79,9 +84,9 @@ def test_what_is_not_of_the_language_is_an_error_with_file_and_line(text: str, w
         ),
         ("expect labels namespace:default type=pod", "type=pod", "type=ns"),
         ("expect only labels cluster type=cluster a=b", "a=b type=cluster", "a=absent type=cluster"),
-        ("expect times namespace:default/pod:web-1 start=09:00:01", "start=09:00:01", "start=17672"),
-        ("expect times namespace:default/pod:web-1 scrape=none", "scrape=none", "scrape=17672"),
-        ("absent namespace:default", "no such entity", "it, with memory/usage"),
+        ("expect times namespace:default/pod:web-1 start=09:00:01", "start=09:00:01", "start=2026-01-01T09:00:00Z"),
+        ("expect times namespace:default/pod:web-1 scrape=none", "scrape=none", "scrape=2026-01-01T10:00:00Z"),
+        ("absent namespace:default", "no such entity", "it, with memory/usage=100"),
         ("absent namespace:default memory/usage", "none of them", "memory/usage"),
         ("absent namespace:other memory/usage", "the entity without these", "no such entity"),
         ("absent labels cluster type", "none of them", "type"),

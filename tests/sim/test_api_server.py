@@ -79,10 +79,27 @@ async def test_a_continue_token_that_is_too_old_is_410_gone(simulate):
     assert answer.decoded()["kind"] == "Status"
 
 
-async def test_a_continue_token_that_is_none_is_refused(simulate):
+@pytest.mark.parametrize(
+    "params", [{"continue": "nonsense"}, {"limit": "many"}, {"watch": "true", "resourceVersion": "old"}]
+)
+async def test_a_request_with_nonsense_in_it_is_refused(simulate, params):
     simulation = await simulate(nodes=1)
 
-    assert (await simulation.api("/api/v1/pods", params={"continue": "nonsense"})).status == 400
+    answer = await simulation.api("/api/v1/pods", params=params)
+
+    assert (answer.status, answer.decoded()["reason"]) == (400, "BadRequest")
+
+
+async def test_a_watch_can_be_narrowed_to_one_node(simulate):
+    simulation = await simulate(nodes=3, pods=20, churn=1.0)
+    version = (await simulation.api("/api/v1/pods")).decoded()["metadata"]["resourceVersion"]
+    simulation.cluster.advance(100)
+    everything = await simulation.watch("/api/v1/pods", version)
+
+    selected = await simulation.watch("/api/v1/pods", version, fieldSelector="spec.nodeName=sim-node-00001")
+
+    wanted = [event for event in everything if event["object"]["spec"]["nodeName"] == "sim-node-00001"]
+    assert selected == wanted != everything
 
 
 async def test_a_watch_of_a_version_that_is_too_old_ends_with_an_error_event(simulate):

@@ -49,6 +49,17 @@ async def test_a_signal_ends_it_with_status_0(number):
     assert (process.returncode, rest) == (0, b"")
 
 
+async def test_it_ends_when_its_standard_input_does():
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "collector.sim", "--nodes", "1", "--until-eof", stdin=pipe, stdout=pipe
+    )
+    await process.stdout.readline()
+    await process.communicate()
+
+    assert process.returncode == 0
+
+
 async def test_stop_gives_the_exit_status():
     process = SimProcess(["--nodes", "1"])
     await process.start()

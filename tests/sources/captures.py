@@ -60,7 +60,14 @@ EVERYTHING = json.dumps(
                         "rootfs": {"usedBytes": 51, "capacityBytes": 52, "availableBytes": 1},
                         "logs": {"usedBytes": 53, "inodes": 54},
                         "accelerators": [
-                            {"make": "m", "model": "n", "id": "gpu-0", "memoryTotal": 8, "memoryUsed": 0, "dutyCycle": 99}
+                            {
+                                "make": "m",
+                                "model": "n",
+                                "id": "gpu-0",
+                                "memoryTotal": 8,
+                                "memoryUsed": 0,
+                                "dutyCycle": 99,
+                            }
                         ],
                         "userDefinedMetrics": [
                             {"name": "requests", "type": "cumulative", "units": "", "value": 17},

@@ -11,7 +11,7 @@ from collector.core.metrics import Clock, Kind, MetricTable
 from collector.core.sample import NodeSample
 
 Key = tuple[str, ...]
-"""`("node", node)`, `("sys_container", node, name)`, `("pod", namespace, pod)`, `("pod_container", namespace, pod, name)`."""
+"""Label of the kind, then the names that lead there: `("pod_container", "default", "web-1", "nginx")`."""
 
 Labeled = tuple[str, tuple[tuple[str, str], ...], int | float]
 """Metric, label set, value."""
@@ -27,7 +27,9 @@ class Entity:
     labeled: list[Labeled] = field(default_factory=list)
 
 
-def batch_of(*samples: NodeSample, entities: EntityTable | None = None, metrics: MetricTable | None = None) -> DataBatch:
+def batch_of(
+    *samples: NodeSample, entities: EntityTable | None = None, metrics: MetricTable | None = None
+) -> DataBatch:
     """A frozen batch of these samples, in this order."""
     batch = DataBatch(entities or EntityTable(), metrics or MetricTable(), 0)
     intake = Intake(batch)

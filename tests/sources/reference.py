@@ -56,7 +56,11 @@ def reference(body: bytes, read_at: int) -> dict[Key, Entity]:
         tree = json.loads(text, parse_int=Decimal, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise NoSummaryError from error
-    if not isinstance(tree, dict) or not isinstance(tree.get("node"), dict) or not _is_name(tree["node"].get("nodeName")):
+    if (
+        not isinstance(tree, dict)
+        or not isinstance(tree.get("node"), dict)
+        or not _is_name(tree["node"].get("nodeName"))
+    ):
         raise NoSummaryError
     return _Reference(tree["node"]["nodeName"], read_at).entities_of(tree)
 
@@ -110,9 +114,9 @@ class _Reference:
             before = self.found.get(key)
             if before is None or container.times.get("start", 0) >= before.times.get("start", 0):
                 self.found[key] = container
-        for key, container in self.found.items():
-            if key[:3] == ("pod_container", namespace, name):
-                container.labels["pod_id"] = labels["pod_id"]  # one pod has one uid, the one reported last
+        for other, found in self.found.items():
+            if other[:3] == ("pod_container", namespace, name):
+                found.labels["pod_id"] = labels["pod_id"]  # one pod has one uid, the one reported last
 
     def entity(self, item: dict[str, Any], kind: str, labels: dict[str, str], clocks: tuple[str, ...]) -> Entity:
         entity = Entity({"type": kind, **labels})
@@ -150,10 +154,11 @@ class _Reference:
         entity.labeled += _filesystem(item.get("rootfs"), "/")
         entity.labeled += _filesystem(item.get("logs"), "logs")
 
-        for metric in _items(item.get("userDefinedMetrics")):
-            number = _float(metric.get("value"))
-            if _is_name(metric.get("name")) and metric.get("type") in ("gauge", "cumulative", "delta") and number is not None:
-                entity.metrics[f"custom/{metric['name']}"] = number
+        for custom in _items(item.get("userDefinedMetrics")):
+            number = _float(custom.get("value"))
+            known_type = custom.get("type") in ("gauge", "cumulative", "delta")
+            if _is_name(custom.get("name")) and known_type and number is not None:
+                entity.metrics[f"custom/{custom['name']}"] = number
         return entity
 
 
@@ -223,7 +228,7 @@ def _ns(value: Any) -> int:
         if int(match[10]) > 23 or int(match[11]) > 59:
             return 0
         offset = int(match[9] + "1") * (int(match[10]) * 3600 + int(match[11]) * 60)
-    if not (1 <= year and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
+    if not (year >= 1 and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
         return 0
     if hour > 23 or minute > 59 or second > 59:
         return 0

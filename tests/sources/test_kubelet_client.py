@@ -311,8 +311,8 @@ async def test_plain_http_to_a_port_that_speaks_tls_names_the_option_for_it() ->
 
 
 async def test_a_kubelet_that_hangs_ends_at_the_limit_per_node_and_its_connection_with_it() -> None:
-    async with FakeKubelet(hanging) as kubelet, KubeletClient(options(time_limit_s=0.05)) as client:
-        with pytest.raises(FetchError, match=r"no whole answer within 0.05 s \(--node-timeout\)") as caught:
+    async with FakeKubelet(hanging) as kubelet, KubeletClient(options(time_limit_s=0.5)) as client:
+        with pytest.raises(FetchError, match=r"no whole answer within 0.5 s \(--node-timeout\)") as caught:
             await client.fetch(kubelet.target())
         kubelet.script = serving(BODY)
         assert await client.fetch(kubelet.target()) == BODY

@@ -79,7 +79,7 @@ async def test_what_is_not_answered_at_the_deadline_is_late_and_the_others_are_n
 async def test_targets_that_were_never_asked_are_late_too() -> None:
     replies, count = await replies_of(20, never, deadline_s=0.02, concurrency=4)
     assert (count.answered, count.failed, count.late) == (0, 0, 20)
-    assert len({reply.started for reply in replies}) == 5  # four were asked, the rest carry the end
+    assert sum(reply.started < reply.finished for reply in replies) == 4
 
 
 async def test_answers_that_came_in_time_are_handed_over_though_the_deadline_passes_meanwhile() -> None:
@@ -229,7 +229,7 @@ async def test_a_fleet_of_two_hundred_with_every_kind_of_fault_answers_for_each(
         found[kind] += 1
 
     servers = {kind: FakeKubelet(script) for kind, script in kinds.items()}
-    options = KubeletOptions(https=False, time_limit_s=0.3, max_body_bytes=10_000)
+    options = KubeletOptions(https=False, time_limit_s=1.0, max_body_bytes=10_000)
     async with asyncio.TaskGroup() as starting:
         for server in servers.values():
             starting.create_task(server.__aenter__())
@@ -259,7 +259,7 @@ async def test_the_deadline_of_the_whole_scrape_comes_before_the_limit_of_one_no
         KubeletClient(options) as client,
     ):
         targets = [hung.target("hung"), good.target("good"), hung.target("hung-too")]
-        count = await fan_out(targets, client.fetch, deadline_s=0.2, concurrency=8, on_result=replies.append)
+        count = await fan_out(targets, client.fetch, deadline_s=0.5, concurrency=8, on_result=replies.append)
     assert (count.answered, count.failed, count.late) == (1, 0, 2)
     assert replies[0].target.node == "good"
     assert str(replies[1].answer).startswith("node hung: no answer before the deadline")

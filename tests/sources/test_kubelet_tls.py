@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -306,7 +307,7 @@ async def test_a_missing_client_certificate_is_what_the_failure_names(
     def refuse(listener: socket.socket) -> None:
         """By blocking calls: asyncio's own server drops the alert that says what is wrong."""
         for _ in range(2):  # aiohttp asks again where it may have met a connection that had just been closed
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(OSError):  # the test has shut the listener
                 connection, _ = listener.accept()
                 with (
                     connection,
@@ -321,12 +322,12 @@ async def test_a_missing_client_certificate_is_what_the_failure_names(
                             pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(0.3)
         target = KubeletTarget("node-1", "127.0.0.1", listener.getsockname()[1])
         refusing = asyncio.create_task(asyncio.to_thread(refuse, listener))
         async with KubeletClient(options(authority)) as client:
             with pytest.raises(FetchError, match="does the kubelet refuse the client certificate") as caught:
                 await client.fetch(target)
+        listener.shutdown(socket.SHUT_RDWR)
         await refusing
     assert caught.value.reason == "tls"
 
@@ -398,36 +399,69 @@ async def test_an_answer_that_could_have_been_cut_anywhere_is_none(
     assert "or one without a length" in str(fault)
 
 
-async def test_a_record_that_was_tampered_with_ends_the_connection(
-    authority: Authority, kubelet_tls: ssl.SSLContext
-) -> None:
-    async def tampering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Passes everything between the client and the kubelet, and flips a bit late in the answer."""
+def relay(kubelet: FakeKubelet, passing: Callable[[asyncio.StreamReader], AsyncIterator[bytes]]) -> LoopbackServer:
+    """Stands between the client and the kubelet; what the kubelet sends goes through `passing`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, downstream = await asyncio.open_connection("127.0.0.1", kubelet.port)
 
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, flip_at: int) -> None:
-            passed = 0
-            while piece := await source.read(1000):
-                if passed <= flip_at < passed + len(piece):
-                    changed = bytearray(piece)
-                    changed[flip_at - passed] ^= 1
-                    piece = bytes(changed)
-                passed += len(piece)
-                sink.write(piece)
-            sink.close()
+        async def forth() -> None:
+            while piece := await reader.read(1000):
+                downstream.write(piece)
+            downstream.close()
+
+        async def back() -> None:
+            async for piece in passing(upstream):
+                writer.write(piece)
+                await writer.drain()
+            writer.close()
 
         try:
-            await asyncio.gather(pump(reader, downstream, -1), pump(upstream, writer, 50_000))
+            await asyncio.gather(forth(), back())
         finally:
             downstream.close()
 
+    return LoopbackServer(serve)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_network_may_cut_the_stream_anywhere(
+    authority: Authority, kubelet_tls: ssl.SSLContext, seed: int
+) -> None:
+    chance = random.Random(seed)
+    body = chance.randbytes(150_000)
+
+    async def cut_anywhere(upstream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        while piece := await upstream.read(chance.choice([1, 5, 6, 700, 16_389, 60_000])):
+            yield piece
+            await asyncio.sleep(0)
+
+    async with (
+        FakeKubelet(serving(b"{" + body), kubelet_tls) as kubelet,
+        relay(kubelet, cut_anywhere) as network,
+        KubeletClient(options(authority)) as client,
+    ):
+        for _ in range(2):
+            assert await client.fetch(network.target()) == b"{" + body
+
+
+async def test_a_record_that_was_tampered_with_ends_the_connection(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    async def flip_a_bit(upstream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        passed = 0
+        while piece := await upstream.read(1000):
+            late = passed <= 50_000 < passed + len(piece)
+            yield bytes([piece[0] ^ 1]) + piece[1:] if late else piece
+            passed += len(piece)
+
     async with (
         FakeKubelet(serving(b"{" * 100_000), kubelet_tls) as kubelet,
-        LoopbackServer(tampering) as server,
+        relay(kubelet, flip_a_bit) as network,
         KubeletClient(options(authority)) as client,
     ):
         with pytest.raises(FetchError, match="breaks TLS off") as caught:
-            await client.fetch(server.target())
+            await client.fetch(network.target())
     assert caught.value.reason == "tls"
 
 

@@ -96,7 +96,9 @@ def test_what_is_no_count_is_absent_and_its_neighbours_stay(value: Any) -> None:
 
 def test_null_is_the_same_as_missing_everywhere() -> None:
     empty = {"name": "nginx", "startTime": None, "cpu": None, "memory": {"time": None}, "rootfs": None, "logs": None}
-    tree = answer(empty | {"accelerators": None, "userDefinedMetrics": None}, system=None, cpu=None, network=None, fs=None)
+    tree = answer(
+        empty | {"accelerators": None, "userDefinedMetrics": None}, system=None, cpu=None, network=None, fs=None
+    )
     found = entities_of(tree)
     assert found[NGINX] == Entity({**found[POD].labels, "type": "pod_container", "container_name": "nginx"})
     assert found[NODE].metrics == found[NODE].times == {}
@@ -105,7 +107,9 @@ def test_null_is_the_same_as_missing_everywhere() -> None:
 
 
 def test_an_object_without_its_name_is_left_out_and_its_neighbours_stay() -> None:
-    tree = answer({"name": ""}, {"name": 5}, {}, {"name": "n" * 1025}, {"name": "nginx"}, system=[{}, {"name": "kubelet"}, 3])
+    tree = answer(
+        {"name": ""}, {"name": 5}, {}, {"name": "n" * 1025}, {"name": "nginx"}, system=[{}, {"name": "kubelet"}, 3]
+    )
     tree["pods"] += [{}, {"podRef": {"name": "x"}}, {"podRef": {"namespace": "y"}}, {"podRef": None}, None, "pod"]
     found = entities_of(tree)
     assert set(found) == {NODE, POD, NGINX, ("sys_container", "node-a", "kubelet")}
@@ -140,7 +144,11 @@ def test_of_two_containers_of_one_name_the_one_that_started_later_counts() -> No
 
 def test_of_two_pods_of_one_name_the_later_in_the_list_counts() -> None:
     tree = answer({"name": "nginx", "startTime": "2026-01-01T00:00:01Z", "cpu": {"usageCoreNanoSeconds": 1}})
-    tree["pods"][0] |= {"startTime": "2026-01-01T00:00:09Z", "memory": {"rssBytes": 1}, "volume": [{"name": "a", "inodes": 1}]}
+    tree["pods"][0] |= {
+        "startTime": "2026-01-01T00:00:09Z",
+        "memory": {"rssBytes": 1},
+        "volume": [{"name": "a", "inodes": 1}],
+    }
     again = json.loads(json.dumps(tree["pods"][0]))
     again |= {"startTime": "2026-01-01T00:00:00Z", "memory": {"usageBytes": 2}, "volume": []}
     again["podRef"]["uid"] = "again"
@@ -198,7 +206,9 @@ def test_uptime_counts_whole_milliseconds_up_to_the_time_of_reading() -> None:
 
 
 def test_a_missing_value_of_an_accelerator_is_zero_and_a_broken_one_absent() -> None:
-    found = entities_of(answer({"name": "nginx", "accelerators": [{"make": "m", "memoryUsed": -5, "dutyCycle": None}, 7]}))
+    found = entities_of(
+        answer({"name": "nginx", "accelerators": [{"make": "m", "memoryUsed": -5, "dutyCycle": None}, 7]})
+    )
     labels = (("make", "m"), ("model", ""), ("accelerator_id", ""))
     assert found[NGINX].labeled == [("accelerator/memory_total", labels, 0), ("accelerator/duty_cycle", labels, 0)]
 

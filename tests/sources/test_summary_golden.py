@@ -34,8 +34,8 @@ def capture_name(file: str) -> str:
 
 def heapster_key(key: Key) -> str:
     kind, *names = key
-    levels = {"node": ("node",), "sys_container": ("node", "container"), "pod": ("namespace", "pod")}
-    return "/".join(f"{level}:{name}" for level, name in zip(levels.get(kind, ("namespace", "pod", "container")), names))
+    levels = ("namespace", "pod", "container") if kind.startswith("pod") else ("node", "container")
+    return "/".join(f"{level}:{name}" for level, name in zip(levels, names, strict=False))
 
 
 def source_metrics(metric_set: dict[str, Any]) -> dict[str, int | float]:

@@ -30,8 +30,7 @@ def decoded(body: bytes, read_at: int = READ_AT) -> NodeSample | None:
     """The sample, None for a body that is refused; anything but these two fails the test."""
     try:
         return decode_summary(body, read_at)
-    except DecodeError as error:
-        assert str(error).startswith("the answer ")
+    except DecodeError:
         return None
 
 

@@ -26,7 +26,9 @@ def test_a_time_of_any_zone_and_precision_is_exact_to_the_nanosecond(moment: dat
         assert epoch_ns(f"{text[:19]}.{ns:09}Z") == expected
 
 
-@given(st.text(max_size=40) | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", fullmatch=True))
+@given(
+    st.text(max_size=40) | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", fullmatch=True)
+)
 def test_no_text_raises(text: str) -> None:
     assert 0 <= epoch_ns(text) < 2**63
     assert EPOCH_NS[text] == epoch_ns(text)

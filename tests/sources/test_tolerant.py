@@ -83,7 +83,17 @@ def test_null_and_missing_take_the_default_without_a_fault() -> None:
 
 
 def test_a_list_loses_only_the_elements_that_do_not_fit() -> None:
-    elements = [{"name": "a"}, {"name": ""}, {"name": "toolong"}, {}, {"name": None}, None, 3, [], {"name": "b", "note": 5}]
+    elements = [
+        {"name": "a"},
+        {"name": ""},
+        {"name": "toolong"},
+        {},
+        {"name": None},
+        None,
+        3,
+        [],
+        {"name": "b", "note": 5},
+    ]
     document, faults = decode({"part": {"name": "p"}, "parts": elements})
     assert document.parts == [Part("a"), Part("b")]
     assert faults == [
@@ -116,7 +126,9 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
 
 
 def test_a_broken_sequence_of_bytes_spoils_only_the_text_it_stands_in() -> None:
-    document, faults = DECODER.decode(b'{"part": {"name": "a", "note": "\xff"}, "parts": [{"name": "\xc3"}, {"name": "\xc3\xa9"}]}')
+    document, faults = DECODER.decode(
+        b'{"part": {"name": "a", "note": "\xff"}, "parts": [{"name": "\xc3"}, {"name": "\xc3\xa9"}]}'
+    )
     assert document == Document(Part("a"), [Part("é")])
     assert len(faults) == 2
     for fault in faults:
