@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -84,6 +85,7 @@ class Collector:
 
     async def _start(self) -> None:
         options, settings = self._options, self.settings
+        _allow_many_connections()
         # First of all the port: a second collector on one machine fails here, before it asks anybody anything.
         await self.api.start()
         self._closing.push_async_callback(self.api.stop)
@@ -159,10 +161,14 @@ class Collector:
         if settings.kubelet_https and insecure:
             log.warning("the kubelets' certificates are NOT verified (--kubelet-insecure-tls or insecure=true)")
         own_ca = (connection.ca_file,) if connection.ca_file else ()
+        certificate, key = connection.client_certificate or (None, None)
         return KubeletOptions(
             https=settings.kubelet_https,
             verify="insecure" if insecure else "verify",
             ca_files=(*own_ca, *options.kubelet_ca_file),
+            verify_name="node" if options.kubelet_verify_name == "node" else "address",
+            client_certificate=certificate,
+            client_key=key,
             max_body_bytes=options.max_answer_bytes,
             time_limit_s=options.node_timeout / SECOND,
             token=token.current,
@@ -202,6 +208,14 @@ class Collector:
             1000 * tick.cpu_seconds,
         )
         self._on_tick(tick)
+
+
+def _allow_many_connections() -> None:
+    """One connection to each node stays open: use as many files as the system lets this process have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def serve(options: Options) -> None:

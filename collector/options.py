@@ -18,9 +18,18 @@ SECOND = 1_000_000_000
 MINIMUM_RESOLUTION = 5 * SECOND
 
 
-def _flag(default: Any, text: str, *, kind: str, minimum: int | None = None, group: str = "main") -> Any:
+def _flag(
+    default: Any,
+    text: str,
+    *,
+    kind: str,
+    minimum: int | None = None,
+    choices: tuple[str, ...] = (),
+    group: str = "main",
+) -> Any:
     """A flag. `kind` is one of text, uris, list, int, bool, duration; `minimum` is inclusive."""
-    return field(default=default, metadata={"help": text, "kind": kind, "minimum": minimum, "group": group})
+    metadata = {"help": text, "kind": kind, "minimum": minimum, "choices": choices, "group": group}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +56,7 @@ class Options:
         minimum=1,
     )
     node_timeout: int = _flag(10 * SECOND, "how long one node may take to answer", kind="duration", minimum=1)
-    scrape_concurrency: int = _flag(256, "how many nodes are asked at the same time", kind="int", minimum=1)
+    scrape_concurrency: int = _flag(128, "how many nodes are asked at the same time", kind="int", minimum=1)
     max_answer_bytes: int = _flag(
         64 << 20, "largest answer of one node; a larger one is refused", kind="int", minimum=1024
     )
@@ -61,6 +70,12 @@ class Options:
     )
     kubelet_insecure_tls: bool = _flag(
         False, "do not verify the kubelets' certificates (never do this outside a test)", kind="bool"
+    )
+    kubelet_verify_name: str = _flag(
+        "address",
+        "what a kubelet's certificate must be for: the address that is dialled, or the name of its node",
+        kind="text",
+        choices=("address", "node"),
     )
     kube_start_timeout: int = _flag(
         60 * SECOND, "how long the first list of nodes, pods and namespaces may take", kind="duration", minimum=1
@@ -101,6 +116,10 @@ class Options:
                     else (value, minimum)
                 )
                 found.append(f"--{flag_name(option.name)} is {shown}, below the least allowed, {bound}: raise it")
+            if option.metadata["choices"] and value not in option.metadata["choices"]:
+                found.append(
+                    f"--{flag_name(option.name)} is {value!r}: choose {' or '.join(option.metadata['choices'])}"
+                )
         if self.heapster_port > 65_535:
             found.append(f"--heapster-port is {self.heapster_port}, above 65535: choose a TCP port")
         if len(self.source) != 1 and not self.version:

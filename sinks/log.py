@@ -92,7 +92,7 @@ def _entity_text(batch: DataBatch, key: str, row: int, metrics: Sequence[str]) -
     return "\n".join(lines) + "\n\n"
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:  # noqa: PYI041  # a float that is an int prints otherwise
     return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 

@@ -266,11 +266,10 @@ class EntityTable:
         Ticks overlap: a later one may have noted the same before.
         """
         for _ in range(3):  # container -> pod -> namespace
-            self.last_seen[rows] = np.maximum(self.last_seen[rows], sequence)
-            nodes = self.node[rows]
-            nodes = nodes[nodes != NULL]
-            self.last_seen[nodes] = np.maximum(self.last_seen[nodes], sequence)
-            parents = self.parent[rows]
+            nodes, parents = self.node[rows], self.parent[rows]
+            for held in (rows, nodes[nodes != NULL]):
+                newest = sequence >= self.pins.current
+                self.last_seen[held] = sequence if newest else np.maximum(self.last_seen[held], sequence)
             rows = parents[parents != NULL]
 
     def sweep(self) -> int:

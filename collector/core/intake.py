@@ -114,7 +114,8 @@ class Intake:
         blocks = [_block(one.sample, kind) for one in placed]
         lengths = [len(block) for block in blocks]
         rows = np.concatenate([one.rows[kind] for one in placed])
-        live = np.flatnonzero(rows != SHADOWED)
+        shadowed = rows == SHADOWED
+        live = ~shadowed if shadowed.any() else slice(None)  # the rule: nothing to leave out, nothing to copy
         self._write(
             kind,
             blocks[0].metrics,
@@ -179,7 +180,7 @@ class Intake:
                     np.int32,
                 )
             keep = (values >= 0).any(axis=1) & (rows[owners] != SHADOWED)
-            table.mark_seen(ids, self.batch.pin.sequence)
+            table.mark_seen(ids if label is None else ids[:1], self.batch.pin.sequence)
             self.batch.labeled[group.name].append(rows[owners[keep]], ids[keep], values[keep].T)
 
     def _write_custom(self, placed: _Placed) -> None:

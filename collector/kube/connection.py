@@ -56,6 +56,12 @@ class ApiConnection:
         return path
 
     @property
+    def client_certificate(self) -> tuple[str, str | None] | None:
+        """The files of the client certificate and its key; None when the credentials are of another kind."""
+        configuration = self._configuration
+        return (configuration.cert_file, configuration.key_file) if configuration.cert_file else None
+
+    @property
     def endpoint(self) -> Endpoint:
         """The words that name this server in messages."""
         return Endpoint(self.url, self._origin, self._ca_origin)

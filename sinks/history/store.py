@@ -232,16 +232,12 @@ def _fill(content: memoryview, file: io.RawIOBase) -> None:
 def plan(files: Sequence[HistoryFile], *, is_open: bool) -> Sequence[HistoryFile]:
     """Which files of one hour, in order and none superseded, to merge next; none when all is well.
 
-    A closed hour becomes one file. In an open one the newest FAN_IN files of a size become one, and so on upwards.
+    A closed hour becomes one file. In an open one FAN_IN files of a size, one after the other, become one.
     """
     if not is_open:
         return files if len(files) > 1 else ()
-    for size in range(max(map(_size_class, files), default=-1) + 1):
-        older = [at for at, file in enumerate(files) if _size_class(file) > size]
-        newest = files[older[-1] + 1 if older else 0 :]
-        if len(newest) >= FAN_IN:
-            return newest
-    return ()
+    alike = (list(run) for _, run in groupby(files, key=_size_class))
+    return next((run for run in alike if len(run) >= FAN_IN), ())
 
 
 def _size_class(file: HistoryFile) -> int:

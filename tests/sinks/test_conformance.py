@@ -1,7 +1,6 @@
 """Every sink of SINKS keeps the contract of collector.core.contracts.Sink. A new sink only adds a row to CASES."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ def test_the_constructor_opens_no_connection_and_no_file(
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     sink = build(uri(CASES[name].uri))
     assert sink.name
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -252,7 +252,7 @@ async def test_users_are_told_apart_and_passwords_told_nobody(
         server.query("CREATE USER writer WITH PASSWORD 'pass word+1'")
         host, batch = server.url.removeprefix("http://"), Cluster().batch()
 
-        with pytest.raises(ExportError, match="401.*check the options user and pw") as caught:
+        with pytest.raises(ExportError, match=r"401.*check the options user and pw") as caught:
             await made(f"influxdb:{server.url}?user=admin0&pw=wrong-secret").export(batch)
         assert "wrong-secret" not in str(caught.value)
 
@@ -261,7 +261,7 @@ async def test_users_are_told_apart_and_passwords_told_nobody(
         assert stored(server, "k8s") == sent([batch])
 
         writer = made(f"influxdb:{server.url}?db=team&user=writer&pw=pass%20word%2B1")
-        with pytest.raises(ExportError, match="403|not found|authoriz") as caught:
+        with pytest.raises(ExportError, match=r"403|not found|authoriz") as caught:
             await writer.export(batch)
         server.query('CREATE DATABASE "team"')
         server.query('GRANT WRITE ON "team" TO writer')

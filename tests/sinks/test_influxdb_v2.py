@@ -75,7 +75,7 @@ async def test_down_and_frozen_servers_may_be_tried_again(victoria: VictoriaMetr
 
 
 async def test_an_influxdb_without_the_api_is_told_apart(shared_influxd: Influxd, made: Make) -> None:
-    with pytest.raises(ExportError, match="404.*InfluxDB before 1.8 needs api=v1") as caught:
+    with pytest.raises(ExportError, match=r"404.*InfluxDB before 1\.8 needs api=v1") as caught:
         await made(f"influxdb:{shared_influxd.url}?bucket=b").export(Cluster().batch())
     assert not caught.value.retryable
 
@@ -171,7 +171,7 @@ async def test_the_token_comes_from_its_file_and_is_read_again_after_a_401(
     recorder.respond("401 Unauthorized")
     with pytest.raises(ExportError):
         await sink.export(batch)
-    with pytest.raises(ExportError, match="token file .* cannot be read") as caught:
+    with pytest.raises(ExportError, match=r"token file .* cannot be read") as caught:
         await sink.export(batch)
     assert caught.value.retryable
 

@@ -93,7 +93,7 @@ def test_nesting_of_any_depth_is_left_out_or_refused(opening: str, field: str) -
         assert sample is None or (sample.node, list(sample.pod_names)) == ("node-a", [])
 
 
-@many
+@some
 @given(odd_answers(), st.permutations(range(3)))
 def test_a_neighbour_of_an_odd_answer_is_not_touched(odd: bytes, order: list[int]) -> None:
     bodies = [AKS[0], odd, BARE_METAL]

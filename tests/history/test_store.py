@@ -1,0 +1,438 @@
+"""The directory over time: repeated and late ticks, hours, retention, leftovers, two writers, failing disks."""
+
+import asyncio
+import errno
+import itertools
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from collector.core.batch import DataBatch
+from collector.errors import ExportError, StartError, UsageError
+from sinks.base import SinkUri, build
+from sinks.history import HistorySink, store
+from sinks.history.files import Disk, HistoryFile
+from sinks.history.names import EntityNames
+from tests.history.batches import (
+    HOUR,
+    MINUTE,
+    START,
+    Fleet,
+    exactly,
+    expected_rows,
+    files_of,
+    in_order,
+    rows_by_arrow,
+    ticks_in,
+)
+from tests.history.disks import FailingDisk, FullDisk
+
+TABLES = ("metrics", "filesystem", "disk", "accelerator")
+
+
+async def settle(sink: HistorySink) -> None:
+    """Let the upkeep under way end."""
+    if sink._upkeep is not None:
+        await asyncio.wait([sink._upkeep])
+
+
+async def export(sink: HistorySink, batches: Iterable[DataBatch]) -> None:
+    for batch in batches:
+        await sink.export(batch)
+        await settle(sink)
+
+
+def names_of(directory: Path, table: str = "metrics") -> list[str]:
+    return [path.name for path in files_of(directory, table)]
+
+
+def everything(directory: Path) -> dict[str, list[dict[str, tuple[type, str]]]]:
+    return {table: exactly(rows_by_arrow(files_of(directory, table))) for table in TABLES}
+
+
+def all_rows(batches: Iterable[DataBatch]) -> dict[str, list[dict[str, tuple[type, str]]]]:
+    found = [expected_rows(batch) for batch in batches]
+    return {table: exactly(in_order([row for rows in found for row in rows[table]])) for table in TABLES}
+
+
+# Ticks and hours.
+
+
+async def test_ticks_become_an_hourly_file_once_their_hour_is_over(tmp_path: Path) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    batches = [fleet.batch(START + k * MINUTE) for k in range(0, 90, 3)]
+    await export(sink, batches[:20])
+    assert len(names_of(tmp_path)) == 9  # twelve have become one, eight are still single
+    await export(sink, batches[20:])
+    await sink.stop()
+    assert names_of(tmp_path) == [
+        "2026-11-23T00.000001-000020.parquet",
+        *(f"2026-11-23T01.{k:06}-{k:06}.parquet" for k in range(1, 11)),
+    ]
+    assert everything(tmp_path) == all_rows(batches)
+
+
+async def test_a_tick_that_comes_again_is_not_stored_again(tmp_path: Path) -> None:
+    fleet = Fleet()
+    batches = [fleet.batch(START + k * 7 * MINUTE) for k in range(20)]
+    for _ in range(2):  # and neither by the next process, though some have been merged
+        sink = HistorySink(tmp_path)
+        for _ in range(2):
+            await export(sink, batches)
+        await sink.stop()
+    assert everything(tmp_path) == all_rows(batches)
+
+
+async def test_late_ticks_find_their_hour_and_it_is_made_whole_again(tmp_path: Path) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    batches = [fleet.batch(START + k * 10 * MINUTE) for k in range(24)]
+    late = [batches[3], batches[8]]
+    await export(sink, [batch for batch in batches if batch not in late])
+    await export(sink, late)
+    await export(sink, [fleet.batch(START + 4 * HOUR + k * MINUTE) for k in range(store.FAN_IN - 1)])
+    await sink.stop()
+    assert [name for name in names_of(tmp_path) if "T0" in name and "T04" not in name] == [
+        f"2026-11-23T0{hour}.000001-000006.parquet" for hour in range(4)
+    ]
+    assert [tick for tick in ticks_in(tmp_path) if tick < START + 4 * HOUR] == [batch.timestamp for batch in batches]
+
+
+async def test_a_clock_that_steps_back_does_not_rewrite_the_hour_for_every_tick(tmp_path: Path) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    await export(sink, [fleet.batch(START + k * 20 * MINUTE) for k in range(12)])
+    await export(sink, [fleet.batch(START + k * MINUTE + 1) for k in range(8)])
+    assert len([name for name in names_of(tmp_path) if "T00" in name]) == 1 + 8
+    await sink.stop()
+    assert len(ticks_in(tmp_path)) == 20
+
+
+async def test_a_restart_goes_on_where_the_last_process_ended(tmp_path: Path) -> None:
+    fleet = Fleet()
+    batches = [fleet.batch(START + k * MINUTE) for k in range(6)]
+    for batch in batches:
+        sink = HistorySink(tmp_path)
+        await export(sink, [batch])
+        await sink.stop()
+    assert names_of(tmp_path) == [f"2026-11-23T00.{k:06}-{k:06}.parquet" for k in range(1, 7)]
+    assert everything(tmp_path) == all_rows(batches)
+
+
+async def test_leftovers_of_earlier_hours_are_merged_after_a_restart(tmp_path: Path) -> None:
+    fleet = Fleet()
+    sink = HistorySink(tmp_path)
+    await export(sink, [fleet.batch(START + k * MINUTE) for k in range(5)])
+    await sink.stop()
+    sink = HistorySink(tmp_path)
+    await export(sink, [fleet.batch(START + 9 * HOUR)])
+    await sink.stop()
+    assert names_of(tmp_path) == ["2026-11-23T00.000001-000005.parquet", "2026-11-23T09.000001-000001.parquet"]
+
+
+async def test_names_of_entities_that_are_gone_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinks.history.names.SLACK", 0)
+    fleet, sink, batches = Fleet(), HistorySink(tmp_path), []
+    for k in range(6):
+        batches.append(fleet.batch(START + k * MINUTE))
+        await export(sink, batches[-1:])
+        for row in fleet.entities.namespaces.values():
+            for number, pod in enumerate(fleet.entities.children(row).values()):
+                fleet.entities.set_own_labels(pod, {"labels": f"generation:{k},number:{number}", f"own-{k}": "x"})
+    names = sink._names
+    assert isinstance(names, EntityNames)
+    assert max(len(one) for one in (*names.texts, names.extras)) <= 2 * len(expected_rows(batches[0])["metrics"])
+    await sink.stop()
+
+
+# Time and space.
+
+
+async def test_hours_past_their_time_are_removed_whole(tmp_path: Path) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path, retention_s=2 * 3600)
+    await export(sink, [fleet.batch(START + k * 30 * MINUTE) for k in range(13)])
+    await sink.stop()
+    for table in TABLES:
+        hours = sorted({name.partition(".")[0] for name in names_of(tmp_path, table)})
+        assert hours == ["2026-11-23T04", "2026-11-23T05", "2026-11-23T06"]
+
+
+async def test_the_oldest_hours_go_when_the_bound_in_bytes_is_reached(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    await export(sink, [fleet.batch(START + k * 10 * MINUTE) for k in range(30)])
+    await sink.stop()
+    sizes = sum(path.stat().st_size for path in tmp_path.rglob("*.parquet"))
+    caplog.set_level(logging.INFO)
+    sink = HistorySink(tmp_path, max_bytes=sizes // 2)
+    await export(sink, [fleet.batch(START + 5 * HOUR)])
+    await sink.stop()
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.parquet")) <= sizes // 2
+    hours = sorted({name.partition(".")[0] for name in names_of(tmp_path)})
+    assert hours[-1] == "2026-11-23T05"
+    assert "2026-11-23T00" not in hours
+    assert "max_bytes" in caplog.text
+
+
+async def test_the_hour_being_written_stays_whatever_the_bound(tmp_path: Path) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path, max_bytes=1)
+    await export(sink, [fleet.batch(START + k * MINUTE) for k in range(3)])
+    await sink.stop()
+    assert len(ticks_in(tmp_path)) == 3
+
+
+# One writer.
+
+
+async def test_a_second_writer_is_refused_and_told_why(tmp_path: Path) -> None:
+    fleet, first, second = Fleet(), HistorySink(tmp_path), HistorySink(tmp_path)
+    await first.export(fleet.batch(START))
+    batch = fleet.batch(START + MINUTE)
+    with pytest.raises(ExportError, match=r"in use by another writer \(process \d+\)") as caught:
+        await second.export(batch)
+    assert caught.value.retryable
+    with pytest.raises(StartError, match="its own directory, or stop the other"):
+        second.start()
+    await first.stop()
+    second.start()
+    await second.export(batch)
+    await second.stop()
+    assert ticks_in(tmp_path) == [START, START + MINUTE]
+
+
+def test_a_directory_that_cannot_be_is_told_at_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sink = HistorySink(tmp_path / "file" / "history")
+    with pytest.raises(StartError, match="file/history: Not a directory; make room or repair"):
+        sink.start()
+
+
+# What is left of bad times.
+
+
+async def test_unfinished_and_superseded_files_are_cleared_away_at_start(tmp_path: Path) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    batches = [fleet.batch(START + k * MINUTE) for k in range(store.FAN_IN + 1)]
+    await export(sink, batches[: store.FAN_IN - 1])
+    parts = {path: path.read_bytes() for table in TABLES for path in files_of(tmp_path, table)}
+    await export(sink, batches[store.FAN_IN - 1 :])
+    await sink.stop()
+    for path, content in parts.items():  # as if the process had died before it removed what it had merged
+        path.write_bytes(content)
+    (tmp_path / "metrics" / ".2026-11-23T00.000099-000099.parquet.tmp").write_bytes(b"half")
+    foreign = tmp_path / "metrics" / "notes.txt"
+    foreign.write_text("mine")
+    sink = HistorySink(tmp_path)
+    sink.start()
+    await sink.stop()
+    assert everything(tmp_path) == all_rows(batches)
+    assert sorted(path.name for path in (tmp_path / "metrics").iterdir()) == [
+        "2026-11-23T00.000001-000012.parquet",
+        "2026-11-23T00.000013-000013.parquet",
+        "notes.txt",
+    ]
+
+
+async def test_labelled_files_of_a_tick_whose_metrics_never_came_do_not_count(tmp_path: Path) -> None:
+    fleet = Fleet()
+    batches = [fleet.batch(START + k * MINUTE) for k in range(3)]
+    sink = HistorySink(tmp_path)
+    await export(sink, batches)
+    await sink.stop()
+    (tmp_path / "metrics" / HistoryFile(START // HOUR, 3, 3).name).unlink()
+    sink = HistorySink(tmp_path)
+    await export(sink, batches)
+    await sink.stop()
+    assert everything(tmp_path) == all_rows(batches)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", None])
+async def test_a_broken_file_is_set_aside_and_loses_no_other(
+    damage: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    batches = [fleet.batch(START + k * MINUTE) for k in range(4)]
+    await export(sink, batches)
+    await sink.stop()
+    broken = files_of(tmp_path, "metrics")[1]
+    content = bytearray(broken.read_bytes())
+    content[200:2000] = b"\xff" * 1800
+    broken.write_bytes(content if damage is None else damage)
+    sink = HistorySink(tmp_path)
+    await export(sink, [fleet.batch(START + 9 * HOUR)])
+    await sink.stop()
+    assert "set aside" in caplog.text
+    assert ticks_in(tmp_path) == [START, START + 2 * MINUTE, START + 3 * MINUTE, START + 9 * HOUR]
+    assert [path.name for path in tmp_path.rglob("*.broken")] == [f"{broken.name}.broken"]
+
+
+# Disks that fail.
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+async def test_a_tick_is_stored_whole_or_not_at_all_wherever_the_disk_fails(number: int, tmp_path: Path) -> None:
+    fleet = Fleet()
+    batches = [fleet.batch(START + k * MINUTE) for k in range(2)]
+    for fail_at in itertools.count():
+        directory = tmp_path / str(fail_at)
+        sink = HistorySink(directory)
+        await export(sink, batches[:1])
+        await sink.stop()
+        disk = FailingDisk(number=number)
+        sink = HistorySink(directory, disk=disk)
+        sink.start()
+        disk._fail_at = disk.operations + fail_at
+        try:
+            await sink.export(batches[1])
+        except ExportError as error:
+            assert error.retryable
+            assert str(directory) in str(error)
+            assert "retention=" in str(error)
+        failed = disk.failed
+        disk.heal()
+        await settle(sink)
+        await sink.export(batches[1])
+        await sink.stop()
+        assert everything(directory) == all_rows(batches)
+        if not failed:
+            break
+    assert fail_at > 12
+
+
+async def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    fleet = Fleet()
+    disk = FullDisk()
+    sink = HistorySink(tmp_path, disk=disk)
+    await sink.export(fleet.batch(START))
+    before = sorted(tmp_path.rglob("*"))
+    disk._fail_at = disk.operations + 4
+    with pytest.raises(ExportError, match="No space left on device"):
+        await sink.export(fleet.batch(START + MINUTE))
+    await settle(sink)
+    assert sorted(tmp_path.rglob("*")) == before
+    await sink.stop()
+
+
+async def test_merging_loses_nothing_wherever_the_disk_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fleet = Fleet()
+    batches = [fleet.batch(START + k * MINUTE) for k in range(store.FAN_IN)]
+    more = fleet.batch(START + HOUR)
+    for fail_at in itertools.count(step=3):
+        directory = tmp_path / str(fail_at)
+        sink = HistorySink(directory)
+        await export(sink, batches[:-1])
+        await sink.stop()
+        disk = FailingDisk()
+        sink = HistorySink(directory, disk=disk)
+        sink._keep_up = lambda tick: None  # type: ignore[method-assign]
+        await sink.export(batches[-1])
+        del sink._keep_up  # type: ignore[method-assign]
+        disk._fail_at = disk.operations + fail_at
+        sink._keep_up(batches[-1].timestamp)
+        await settle(sink)
+        failed = disk.failed
+        await sink.stop()
+        sink = HistorySink(directory)
+        await export(sink, [more])
+        await sink.stop()
+        assert everything(directory) == all_rows([*batches, more])
+        if not failed:
+            break
+    assert fail_at > 12
+    assert "new ticks are stored nevertheless" in caplog.text
+
+
+async def test_room_is_made_although_the_disk_is_full(tmp_path: Path) -> None:
+    fleet, disk = Fleet(), FullDisk()
+    sink = HistorySink(tmp_path, retention_s=3600, disk=disk)
+    await export(sink, [fleet.batch(START)])
+    disk._fail_at = disk.operations
+    with pytest.raises(ExportError):
+        await sink.export(fleet.batch(START + 9 * HOUR))
+    await settle(sink)
+    assert names_of(tmp_path) == []
+    await sink.stop()
+
+
+# The event loop.
+
+
+async def test_no_file_is_touched_on_the_event_loop(tmp_path: Path) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    batches = [fleet.batch(START + k * 7 * MINUTE) for k in range(15)]
+    with blockbuster_ctx():
+        await export(sink, batches)
+    await sink.stop()
+    assert len(ticks_in(tmp_path)) == 15
+
+
+class SlowDisk(Disk):
+    """Says when it is asked to sync, and waits until it may."""
+
+    def __init__(self) -> None:
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def sync(self, file: object) -> None:
+        self._loop.call_soon_threadsafe(self.asked.set)
+        asyncio.run_coroutine_threadsafe(self.may.wait(), self._loop).result(30)
+
+
+async def test_a_cancelled_export_leaves_no_thread_at_work(tmp_path: Path) -> None:
+    fleet, disk = Fleet(), SlowDisk()
+    sink = HistorySink(tmp_path, disk=disk)
+    batch = fleet.batch(START)
+    task = asyncio.create_task(sink.export(batch))
+    await disk.asked.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    disk.may.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await sink.export(batch)
+    await sink.stop()
+    assert ticks_in(tmp_path) == [START]
+
+
+async def test_stop_does_not_wait_for_a_merge_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    batches = [fleet.batch(START + k * MINUTE) for k in range(store.FAN_IN)]
+    await export(sink, batches[:-1])
+    await sink.export(batches[-1])
+    await sink.stop()  # the upkeep of the last export has hardly begun
+    sink = HistorySink(tmp_path)
+    sink.start()
+    await sink.stop()
+    assert everything(tmp_path) == all_rows(batches)
+
+
+# URIs.
+
+
+def test_options_of_the_uri(tmp_path: Path) -> None:
+    sink = build(f"history:{tmp_path}/a%20b?retention=36h&max_bytes=1000000")
+    assert isinstance(sink, HistorySink)
+    assert sink.directory == tmp_path / "a b"
+    assert sink._store._retention_ns == 36 * HOUR
+    assert sink._store._max_bytes == 1_000_000
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("history", "needs a directory"),
+        ("history:", "needs a directory"),
+        ("history://host/path", "needs a directory"),
+        ("history:/x?retention=soon", "option retention"),
+        ("history:/x?retention=59m", "at least 1h"),
+        ("history:/x?max_bytes=-1", "option max_bytes"),
+        ("history:/x?max_bytes=1GB", "option max_bytes"),
+    ],
+)
+def test_a_bad_uri_is_a_usage_error(uri: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        HistorySink.from_uri(SinkUri.parse(uri))
