@@ -302,6 +302,8 @@ def _unique(names: Sequence[str]) -> Iterator[str]:
 
 
 def _said(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -276,8 +276,15 @@ class EntityTable:
         """Free the rows (and label numbers) that no live batch holds; returns how many rows were freed."""
         oldest = self.pins.oldest()
         self.labels.sweep(oldest)
-        dead = (self.kind[: self.size] != FREE) & (self.last_seen[: self.size] < oldest)
+        owned = self.kind[: self.size] != FREE
+        dead = owned & (self.last_seen[: self.size] < oldest)
         dead[self.cluster] = False
+        if not dead.any():
+            return 0
+        for _ in range(3):  # what stays keeps its node and its parents: container -> pod -> namespace
+            stays = np.flatnonzero(owned & ~dead)
+            for above in (self.node[stays], self.parent[stays]):
+                dead[above[above != NULL]] = False
         rows = np.flatnonzero(dead).tolist()
         for row in rows:
             self._forget(row)

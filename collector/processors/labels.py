@@ -32,7 +32,7 @@ class LabelCopier:
 def _copy(copier: LabelCopier, labels: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     by_key = dict(labels)
     copied = {new: by_key[key] for key, new in copier.stored if key in by_key}
-    # Sorted as "key:value" texts by their bytes: "a-b:1" stands before "a:1".
-    pairs = sorted((f"{key}:{value}" for key, value in labels if key not in copier.ignored), key=str.encode)
+    # Sorted as "key:value" texts by their bytes, "a-b:1" before "a:1"; code points and UTF-8 bytes sort alike.
+    pairs = sorted(f"{key}:{value}" for key, value in labels if key not in copier.ignored)
     copied["labels"] = copier.separator.join(pairs)
     return copied

@@ -66,7 +66,7 @@ async def run(config: SimConfig, ready_file: Path | None, *, until_eof: bool) ->
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     if until_eof:
-        loop.add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), 4096) or stopped.set())
+        loop.add_reader(sys.stdin.fileno(), _read_on, sys.stdin.fileno(), stopped)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     cluster = SimulatedCluster(config)
@@ -83,6 +83,12 @@ async def run(config: SimConfig, ready_file: Path | None, *, until_eof: bool) ->
         ).decode()
         _announce(line, ready_file)
         await stopped.wait()
+
+
+def _read_on(descriptor: int, ended: asyncio.Event) -> None:
+    """Throw away what comes in; set `ended` when nothing can come any more."""
+    if not os.read(descriptor, 4096):
+        ended.set()
 
 
 def _announce(line: str, ready_file: Path | None) -> None:

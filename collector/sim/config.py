@@ -3,7 +3,7 @@
 import ipaddress
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from collector.errors import UsageError
@@ -123,6 +123,3 @@ class SimConfig:
         if not self.token:
             faults.append("--token: must not be empty")
         return faults
-
-
-FIELD_NAMES = tuple(field.name for field in fields(SimConfig))

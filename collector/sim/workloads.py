@@ -23,7 +23,7 @@ _APPLICATIONS = (
 _ROLES = ("server", "worker", "gateway", "cache", "sync", "proxy", "front", "jobs")
 _STORES = ("postgres", "redis", "kafka", "etcd", "mongo", "elastic", "minio", "consul")
 _NAMESPACES = ("default", "shop", "payments", "search", "media", "identity")
-_CONTAINER_NAMES = ("app", "sidecar", "exporter", "proxy", "agent", "cache")
+_CONTAINER_NAMES = ("app", "sidecar", "exporter", "proxy", "tracer", "cache")
 
 
 class Kind(StrEnum):

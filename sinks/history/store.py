@@ -133,8 +133,8 @@ class Store:
                     staging.publish()
                     for path in paths:
                         self._disk.remove(path)
-        except pa.ArrowInvalid:
-            if not [path for path in paths if self._set_aside_if_broken(path)]:
+        except (pa.ArrowInvalid, OSError) as error:
+            if not _is_damage(error) or not [path for path in paths if self._set_aside_if_broken(path)]:
                 raise
 
     def _expire(self, now: int, open_hours: set[int]) -> None:
@@ -208,8 +208,8 @@ class Store:
             return ticks_of(path)
         except FileNotFoundError:  # its time was over
             return set()
-        except pa.ArrowInvalid:
-            if self._set_aside_if_broken(path):
+        except (pa.ArrowInvalid, OSError) as error:
+            if _is_damage(error) and self._set_aside_if_broken(path):
                 return set()
             raise
 
@@ -219,6 +219,8 @@ class Store:
                 for group in range(file.num_row_groups):
                     file.read_row_group(group)
         except (pa.ArrowInvalid, OSError) as error:
+            if not _is_damage(error):
+                raise
             self._disk.rename(path, path.with_name(path.name + BROKEN))
             _logger.warning("history file %s cannot be read and was set aside as *%s: %s", path, BROKEN, error)
             return True
@@ -227,6 +229,11 @@ class Store:
 
 def _fill(content: memoryview, file: io.RawIOBase) -> None:
     file.write(content)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether a file cannot be read because of what is in it: Arrow then has an OSError without a number."""
+    return not isinstance(error, OSError) or error.errno is None
 
 
 def plan(files: Sequence[HistoryFile], *, is_open: bool) -> Sequence[HistoryFile]:

@@ -59,7 +59,8 @@ class _Sending:
         self._wire = wire
         self._chunks = chunks
         self._writes = 0
-        self._refused: list[ExportError] = []
+        self._refused = 0
+        self._refusal: ExportError | None = None
         self._failure: ExportError | None = None
 
     async def run(self) -> None:
@@ -72,7 +73,8 @@ class _Sending:
                 if error.retryable:
                     self._failure = error
                 else:
-                    self._refused.append(error)
+                    self._refused += 1
+                    self._refusal = self._refusal or error
             if self._failure is not None:
                 return
 
@@ -80,10 +82,10 @@ class _Sending:
         """Raise what went wrong, if anything did."""
         if self._failure is not None:
             raise self._failure
-        if self._refused:
+        if self._refusal is not None:
             raise ExportError(
-                f"{len(self._refused)} of {self._writes} writes were refused in whole or in part, the first one: "
-                f"{self._refused[0]}",
+                f"{self._refused} of {self._writes} writes were refused in whole or in part, the first one: "
+                f"{self._refusal}",
                 retryable=False,
             )
 

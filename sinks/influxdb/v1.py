@@ -36,6 +36,8 @@ class WireV1:
         self._preparing = asyncio.Lock()
         self._target: Mapping[str, str] | None = None
         """Query parameters of a write, once database and policy are known to exist."""
+        self._unmanaged = ""
+        """Why databases and policies are not for us to look after, as told last."""
 
     async def write(self, body: bytes) -> None:
         """Deliver lines; if the server has lost the database or the policy since, make them again, once."""
@@ -75,9 +77,11 @@ class WireV1:
             name = await self._prepare_policy()
         except _UnmanagedError as error:
             # Writing may work all the same, into what somebody else has made.
-            _logger.warning(
-                "%s: cannot look after database %r and its retention: %s", self._url, options.database, error
-            )
+            if str(error) != self._unmanaged:
+                self._unmanaged = str(error)
+                _logger.warning(
+                    "%s: cannot look after database %r and its retention: %s", self._url, options.database, error
+                )
             return target if options.policy is None else target | {"rp": options.policy}
         return target | {"rp": name}
 

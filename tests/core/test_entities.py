@@ -187,6 +187,28 @@ def test_the_label_version_changes_exactly_where_the_label_set_may_have(entities
     assert (entities.label_version == again).all()
 
 
+changes_of_many = st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.sampled_from(["old", "new"])), max_size=6)
+
+
+@given(changes_of_many)
+def test_changing_many_label_sets_at_once_is_changing_them_one_by_one(changes: list[tuple[str, str]]) -> None:
+    tables = EntityTable(), EntityTable()
+    for table in tables:
+        rows = populate(table)
+        for name in CHANGES:
+            table.set_own_labels(rows[name], {"labels": "old"})
+    before = [table.label_version.copy() for table in tables]
+    at_once, one_by_one = tables
+    at_once.set_many_own_labels([rows[name] for name, _ in changes], [{"labels": text} for _, text in changes])
+    for name, text in changes:
+        one_by_one.set_own_labels(rows[name], {"labels": text})
+    changed = [table.label_version != old for table, old in zip(tables, before, strict=True)]
+    assert (changed[0] == changed[1]).all()
+    assert [at_once.label_set(row) for row in rows.values()] == [one_by_one.label_set(row) for row in rows.values()]
+    with pytest.raises(ValueError, match="zip"):
+        at_once.set_many_own_labels([rows["pod"]], [])
+
+
 def test_a_new_uid_and_a_move_to_another_node_change_the_label_version(entities: EntityTable) -> None:
     rows = populate(entities)
     before = entities.label_version.copy()

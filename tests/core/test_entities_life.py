@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from collector.core.batch import DataBatch, LabeledMetric
-from collector.core.entities import NULL, SLAB, EntityTable
+from collector.core.entities import FREE, NULL, SLAB, EntityTable
 from collector.core.intake import Intake
-from collector.core.metrics import MetricTable
+from collector.core.metrics import Kind, MetricTable
 from tests.core.samples import CPU, sample
 from tests.sources.observed import Key, key_of
 
@@ -101,6 +101,16 @@ class Rows(RuleBasedStateMachine):
                 assert owners.setdefault(row, key) == key
                 assert self.find(key) == row
                 assert key_of(self.entities, row) == key
+
+    @invariant()
+    def no_row_points_to_one_that_nobody_owns(self) -> None:
+        kind, size = self.entities.kind, self.entities.size
+        owned = np.flatnonzero(kind[:size] != FREE)
+        for column in (self.entities.parent, self.entities.node):
+            above = column[owned]
+            assert (kind[above[above != NULL]] != FREE).all()
+        nodes = self.entities.node[owned]
+        assert set(kind[nodes[nodes != NULL]].tolist()) <= {Kind.NODE}
 
     @invariant()
     def every_batch_still_holds_its_own_values(self) -> None:

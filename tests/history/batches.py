@@ -1,6 +1,7 @@
 """Batches from recorded kubelet answers, and the rows that must be read back of them, by the slow road over objects."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -207,11 +208,29 @@ def files_of(directory: Path, table: str) -> list[Path]:
     return sorted((directory / table).glob("*.parquet"))
 
 
-def ticks_in(directory: Path, table: str = "metrics") -> list[int]:
-    """The tick of every cluster row (of every row for labelled tables): repeats mean that a tick is there twice."""
+def ticks_in(directory: Path) -> list[int]:
+    """The tick of every row of the cluster: repeats mean that a tick is there twice."""
     found: list[int] = []
-    for path in files_of(directory, table):
-        times = pq.read_table(path, columns=["time", "type"])
-        chosen = times.filter(pa.compute.equal(times["type"], "cluster")) if table == "metrics" else times
-        found += chosen["time"].cast(pa.int64()).to_pylist()
+    for path in files_of(directory, "metrics"):
+        rows = pq.read_table(path, columns=["time", "type"], filters=[("type", "=", "cluster")])
+        found += rows["time"].cast(pa.int64()).to_pylist()
     return sorted(found)
+
+
+def row_counts(directory: Path) -> dict[str, Counter[int]]:
+    """Table -> how many rows each tick has."""
+    counts: dict[str, Counter[int]] = {}
+    for table in ("metrics", *(group.name for group in GROUPS)):
+        times = [pq.read_table(path, columns=["time"])["time"] for path in files_of(directory, table)]
+        counts[table] = Counter(tick for column in times for tick in column.cast(pa.int64()).to_pylist())
+    return counts
+
+
+def expected_counts(batches: Iterable[DataBatch]) -> dict[str, Counter[int]]:
+    """What row_counts must find of these batches."""
+    counts: dict[str, Counter[int]] = {"metrics": Counter(), **{group.name: Counter() for group in GROUPS}}
+    for batch in batches:
+        counts["metrics"][batch.timestamp] = int(np.count_nonzero(batch.exists))
+        for name, table in batch.labeled.items():
+            counts[name] += Counter({batch.timestamp: len(table)})
+    return counts

@@ -13,25 +13,28 @@ def failure(number: int) -> OSError:
 
 
 class FailingDisk(Disk):
-    """Counts operations; the one with number `fail_at`, and then every further one until `heal`, fails.
+    """Once told to, fails after so many operations, and every time from then on until it is healed.
 
-    Writes are short: half of what is asked for.
+    The first write to a file is short.
     """
 
-    def __init__(self, fail_at: int | None = None, number: int = errno.ENOSPC) -> None:
-        self.operations = 0
-        self._fail_at = fail_at
+    def __init__(self, number: int = errno.ENOSPC) -> None:
+        self._operations = 0
+        self._fail_at: int | None = None
         self._number = number
 
     @property
     def failed(self) -> bool:
-        return self._fail_at is not None and self.operations > self._fail_at
+        return self._fail_at is not None and self._operations > self._fail_at
+
+    def fail_after(self, operations: int) -> None:
+        self._fail_at = self._operations + operations
 
     def heal(self) -> None:
         self._fail_at = None
 
     def _count(self) -> None:
-        self.operations += 1
+        self._operations += 1
         if self.failed:
             raise failure(self._number)
 
@@ -40,9 +43,9 @@ class FailingDisk(Disk):
         return super().create(path)
 
     def write(self, file: io.FileIO, view: memoryview) -> int:
-        half = super().write(file, view[: len(view) // 2 + 1])
+        written = super().write(file, view if file.tell() else view[: len(view) // 2 + 1])
         self._count()
-        return half
+        return written
 
     def sync(self, file: io.FileIO) -> None:
         self._count()

@@ -7,7 +7,7 @@ import numpy as np
 from collector.core.batch import DataBatch
 from collector.core.metrics import DYNAMIC_LIMIT, Kind
 from tests.processors.rig import SECOND, Rig
-from tests.processors.small_cluster import SmallCluster, namespace_object, pod_object, samples_of
+from tests.processors.small_cluster import SmallCluster, namespace_object, node_object, pod_object, samples_of
 
 KEY = ("default", "web")
 POD = "namespace:default/pod:web"
@@ -168,3 +168,32 @@ def test_label_versions_rest_while_nothing_changes() -> None:
     rig.pods.replace([pod_object(KEY, specified("main", "waiting", cpu=5))])
     rig.tick(samples_of(cluster.answers(), cluster.now), 120 * SECOND)
     assert np.array_equal(rig.entities.label_version, versions)
+
+
+def test_label_versions_change_below_what_changed_and_nowhere_else() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    amounts: dict[str, Any] = {"labels": {}, "capacity": {}, "allocatable": {}}
+    nodes = {name: {"hostname": name, "host_id": "", **amounts} for name in ("node-a", "node-b")}
+    rig.nodes.replace([node_object(name, node) for name, node in nodes.items()])
+    for node, namespace in (("node-a", "default"), ("node-b", "default"), ("node-a", "other")):
+        cluster.start_system(node, "kubelet")
+        cluster.start_pod(node, namespace, f"on-{node}", "kubelet")
+        cluster.start_container(node, namespace, f"on-{node}", "main")
+
+    def changed_by(minute: int) -> set[str]:
+        before = rig.entities.label_version.copy()
+        batch = rig.tick(samples_of(cluster.answers(), cluster.now), minute * 60 * SECOND)
+        found = np.flatnonzero(batch.exists[: batch.rows] & (rig.entities.label_version[: batch.rows] != before))
+        return {rig.entities.key(row) for row in found.tolist()}
+
+    rig.tick(samples_of(cluster.answers(), cluster.now), 60 * SECOND)
+    assert changed_by(2) == set()
+    rig.nodes.apply([("node-a", node_object("node-a", nodes["node-a"] | {"host_id": "i-1"}))])
+    on_node_a = {f"namespace:{namespace}/pod:on-node-a" for namespace in ("default", "other")}
+    on_node_a |= {f"{pod}/container:main" for pod in on_node_a}
+    assert changed_by(3) == on_node_a | {"node:node-a", "node:node-a/container:kubelet"}
+    rig.namespaces.apply([("other", namespace_object("other", "ns-2"))])
+    other = "namespace:other/pod:on-node-a"
+    assert changed_by(4) == {"namespace:other", other, f"{other}/container:main"}
+    rig.pods.apply([(("other", "on-node-a"), pod_object(("other", "on-node-a"), specified()))])
+    assert changed_by(5) == {other, f"{other}/container:main"}

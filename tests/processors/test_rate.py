@@ -62,7 +62,7 @@ def test_a_disk_that_is_new_or_went_back_has_no_rate(cluster: SmallCluster) -> N
     node["labeled"] = disk("sda", 1000, 60)
     ticker.tick()
     cluster.pass_time(60, [0])
-    node["labeled"] = disk("sda", 999, 120) + disk("sdb", 5, 5)
+    node["labeled"] = disk("sda", 999, 120) + disk("sdb", 5000, 5000)
     assert rates(ticker.tick()) == {("sda", "disk/io_write"): 1.0}
 
 

@@ -55,9 +55,10 @@ async def test_it_ends_when_its_standard_input_does():
         sys.executable, "-m", "collector.sim", "--nodes", "1", "--until-eof", stdin=pipe, stdout=pipe
     )
     await process.stdout.readline()
-    await process.communicate()
+    process.stdin.close()
 
-    assert process.returncode == 0
+    assert await process.stdout.read() == b""
+    assert await process.wait() == 0
 
 
 async def test_stop_gives_the_exit_status():
