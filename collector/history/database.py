@@ -133,7 +133,8 @@ class Database:
                         "allow_community_extensions": False,
                     },
                 )
-                connection.execute("SET allowed_directories = $directories", {"directories": [f"{self._directory}/"]})
+                allowed = [f"{self._directory}/", f"{_literal(self._directory)}/"]
+                connection.execute("SET allowed_directories = $allowed", {"allowed": allowed})
                 connection.execute("SET enable_external_access = false")
                 connection.execute("SET lock_configuration = true")
                 self._connection = connection

@@ -1,4 +1,4 @@
-"""A writer killed at any moment, or stopped by a limit of the kernel: no file is half there, no tick twice, none lost."""
+"""A writer killed at any moment, or stopped by the kernel: no file is half there, no tick twice, none lost."""
 
 import os
 import random

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import duckdb
@@ -249,28 +249,25 @@ async def test_hostile_names_are_found_and_nothing_else(tmp_path: Path) -> None:
 
 async def test_answers_stay_whole_while_files_are_merged_and_removed(tmp_path: Path, history: History) -> None:
     fleet, sink = Fleet(), HistorySink(tmp_path)
-    key, exported = EntityKey(Kind.CLUSTER), 0
-    usage = INDEX["memory/usage"]
-    expected: list[int] = []
+    usage, stored = INDEX["memory/usage"], 0
+    batches = [fleet.batch(START + k * 10 * MINUTE) for k in range(60)]
+    batches = [batch for batch in batches if batch.value(fleet.entities.cluster, usage) is not None]
+    expected = [batch.timestamp for batch in batches]
 
     async def ask() -> None:
-        while exported < 40:
-            before = len(expected)
-            (series,) = await history.series([key], "memory/usage", *FOREVER)
+        while stored < len(batches):
+            before = stored
+            (series,) = await history.series([EntityKey(Kind.CLUSTER)], "memory/usage", *FOREVER)
             times = series.times.tolist()
             assert times == expected[: len(times)]
             assert len(times) >= before
 
     asking = asyncio.create_task(ask())
-    for k in range(40):
-        batch = fleet.batch(START + k * 10 * MINUTE)
-        if batch.value(fleet.entities.cluster, usage) is not None:
-            expected.append(batch.timestamp)
-            await sink.export(batch)
-        exported += 1
-        await asyncio.sleep(0)
-    await asking
+    for batch in batches:
+        await sink.export(batch)
+        stored += 1
     await sink.stop()
+    await asking
 
 
 async def test_a_broken_file_is_an_error_that_names_the_history(tmp_path: Path, history: History) -> None:
@@ -287,10 +284,6 @@ async def test_a_broken_file_is_an_error_that_names_the_history(tmp_path: Path, 
 def wait_in_query(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Make every query take minutes of DuckDB's time; the event says that one has begun."""
     begun = threading.Event()
-    literal: Callable[[Path], str] = database._literal
-
-    class Endless(database.Query):
-        __slots__ = ()
 
     def endless(self: object, running: object, paths: list[Path], start: int, end: int, query: object) -> object:
         with running.cursor(self._open()) as cursor:  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from collector.errors import ExportError
 from sinks.history import HistorySink
 from tests.history.batches import MINUTE, START, Fleet
 
-FILE_LIMIT = 20_000
+FILE_LIMIT = 5_000
 
 
 async def write_until_killed(directory: Path, acknowledged: Path) -> None:
@@ -49,6 +49,11 @@ async def write_against_a_limit(directory: Path, acknowledged: Path) -> None:
 WRITERS = {"until-killed": write_until_killed, "against-a-limit": write_against_a_limit}
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     for line in sys.stdin:
         which, directory, acknowledged = line.rstrip("\n").split("\t")
@@ -58,9 +63,9 @@ def main() -> None:
                 asyncio.run(WRITERS[which](Path(directory), Path(acknowledged)))
             finally:
                 os._exit(0)
-        print(pid, flush=True)
+        say(str(pid))
         os.waitpid(pid, 0)
-        print("ended", flush=True)
+        say("ended")
 
 
 if __name__ == "__main__":
