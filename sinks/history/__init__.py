@@ -25,7 +25,7 @@ Directory
     DIR/*/2026-11-23T00.000001-000060.parquet
 
 A file belongs to one hour (UTC) of batch timestamps and stands for a range of ticks, which are numbered within their
-hour. A tick is first a file of its own; twelve files of a size become one of the next, and soon after an hour has
+hour. A tick is first a file of its own; eight files of a size become one of the next, and soon after an hour has
 ended it is one file. A file is whole or absent: it is written under another name (hidden, ending in .tmp), forced to
 the disk and renamed. While files are merged both the old and the new are there for a moment (or until the next start,
 after a crash): a file whose range lies within another's of the same hour is superseded and is not to be read. No file

@@ -18,7 +18,7 @@ from sinks.history.arrow import NONE, ArrowArray, Codes, text_array, text_ranks
 from sinks.history.schema import ATTRIBUTES, IDENTITY
 
 CHUNK = 512
-"""Entities looked at before the event loop gets a turn (about 3 ms)."""
+"""Entities looked at before the event loop gets a turn (about 5 ms)."""
 
 SLACK = 4096
 """Words a vocabulary may hold in vain before it is cut down."""

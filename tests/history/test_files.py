@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.history import layout
@@ -60,6 +60,7 @@ def test_superseded_is_what_lies_within_another(files: set[HistoryFile]) -> None
     assert superseded(files) == expected
 
 
+@settings(deadline=None)
 @given(files=st.sets(FILES, max_size=12), start=st.integers(0, 2), hours=st.integers(0, 2))
 def test_reader_and_writer_agree_on_what_is_to_be_read(
     files: set[HistoryFile], start: int, hours: int, tmp_path_factory: pytest.TempPathFactory

@@ -120,7 +120,7 @@ def test_a_closed_hour_becomes_one_file() -> None:
 
 
 @given(st.integers(1, 4000))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_an_open_hour_has_few_files_and_each_tick_is_merged_seldom(ticks: int) -> None:
     files: list[HistoryFile] = []
     written = 0

@@ -47,6 +47,7 @@ def test_requests_of_pods_whose_node_is_not_in_the_batch_go_to_no_node() -> None
     batch.freeze()
     sets = batch.metric_sets()
     assert "node:node-a" not in sets
+    assert not batch.present[:, rig.entities.find_node("node-a")].any()
     assert sets["node:node-b"].metrics["cpu/request"] == 5
     assert sets["cluster"].metrics["cpu/request"] == 10
 
