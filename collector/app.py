@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -131,6 +132,7 @@ class Collector:
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
         )
+        _settle_garbage_collector()
         log.info(
             "collecting from %d nodes every %s", len(state.nodes.items), format_duration(options.metric_resolution)
         )
@@ -208,6 +210,16 @@ class Collector:
             1000 * tick.cpu_seconds,
         )
         self._on_tick(tick)
+
+
+def _settle_garbage_collector() -> None:
+    """Set the garbage collector to what this process does: many short-lived objects, few cycles, a large steady state.
+
+    With Python's own thresholds it visits 150,000 pods again and again for nothing: a tenth of a cycle's CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _allow_many_connections() -> None:

@@ -107,11 +107,16 @@ def routes() -> str:
         "|---|---|---|---|",
     ]
     for route in ROUTES:
-        about = (route.handler.__doc__ or "").split("\n")[0]
+        about = (route.handler.__doc__ or "").split("\n")[0] or _answer_of(route.path)
         lines.append(
             f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {about} | `{route.name}` |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _answer_of(path: str) -> str:
+    """What the routes answer that are made from a pattern, not written one by one."""
+    return "Series of one metric." if "{metric:*}" in path else "Names of the metrics there are."
 
 
 def prometheus() -> str:
