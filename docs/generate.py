@@ -114,9 +114,19 @@ def routes() -> str:
     return "\n".join(lines) + "\n"
 
 
+_BY_ENDING = {
+    "/metrics/{metric:*}": "Series of one metric.",
+    "/metrics": "Names of the metrics there are.",
+    "/pods": "Names of pods.",
+    "/containers": "Names of containers.",
+    "/freecontainers": "Names of system containers.",
+    "/healthz/healthz": "`ok`, or 500 and the reason.",
+}
+"""What the routes answer whose handlers are made from a pattern, not written one by one."""
+
+
 def _answer_of(path: str) -> str:
-    """What the routes answer that are made from a pattern, not written one by one."""
-    return "Series of one metric." if "{metric:*}" in path else "Names of the metrics there are."
+    return next(text for ending, text in _BY_ENDING.items() if path.endswith(ending))
 
 
 def prometheus() -> str:

@@ -1,10 +1,8 @@
-
 import pytest
 import trustme
 from kube.fake_api import server_context, serving
 
 from collector.kube.config import connect
-
 
 
 @pytest.fixture
