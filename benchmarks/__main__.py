@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--shape", action="append", choices=SHAPES, help="measure only this shape; may be repeated")
     parser.add_argument("--no-micro", action="store_true", help="leave out the single functions")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     found: dict[str, object] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     if not arguments.no_micro:
         results = micro.run()

@@ -45,9 +45,9 @@ class Material:
         intake.flush()
         return batch
 
-    def finished(self, minutes: int = 2) -> DataBatch:
-        """The batch of the last of so many minutes, processed and frozen."""
-        for minute in range(minutes):
+    def finished(self, first: int) -> DataBatch:
+        """The second of two batches from minute `first` on, processed and frozen: it has rates."""
+        for minute in (first, first + 1):
             batch = self.batch(minute, self.samples(minute))
             run_pipeline(self.pipeline, batch)
         return batch

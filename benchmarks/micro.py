@@ -71,7 +71,7 @@ def _decode(material: Material) -> list[Result]:
 
 
 def _place_and_process(material: Material) -> list[Result]:
-    samples = [material.samples(minute) for minute in range(RUNS + 2)]
+    samples = [material.samples(minute) for minute in range(RUNS + 2)]  # minutes 0 to 6; `_encode` goes on from there
     placed: list[float] = []
     steps: dict[str, list[float]] = {}
     for minute, found in enumerate(samples):
@@ -92,7 +92,7 @@ def _place_and_process(material: Material) -> list[Result]:
 
 
 def _encode(material: Material) -> list[Result]:
-    batch = material.finished(RUNS + 4)
+    batch = material.finished(first=RUNS + 2)
     found = []
     for name, with_fields in (("line protocol", False), ("line protocol, withfields", True)):
         encoder = LineEncoder(with_fields=with_fields)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from collector import __version__
 from collector.api.route import Context
 from collector.api.server import ApiServer
-from collector.core.contracts import Sink
+from collector.core.contracts import Sink, StartableSink
 from collector.core.entities import EntityTable
 from collector.core.metrics import Kind, MetricTable
 from collector.core.store import MetricStore
@@ -60,6 +60,7 @@ class Collector:
         self._copier = _label_copier(options)
         sinks = _build_sinks(options)
         self.store = next((sink for sink in sinks if isinstance(sink, MetricStore)), None) or MetricStore()
+        self._startable = [sink for sink in sinks if isinstance(sink, StartableSink)]
         self.sinks = SinkManager(
             sinks if self.store in sinks else [*sinks, self.store],
             offer_timeout=options.sink_export_data_timeout / SECOND,
@@ -105,6 +106,8 @@ class Collector:
         client = KubeletClient(self._kubelet_options(connection, token))
         await client.start()
         self._closing.push_async_callback(client.close)
+        for sink in self._startable:
+            await asyncio.to_thread(sink.start)
         self.sinks.start()
         self._closing.push_async_callback(self.sinks.stop, options.stop_timeout / SECOND)
         monitor = LoopMonitor(self.metrics.loop_blocked)

@@ -8,7 +8,8 @@
     │   └── DecodeError       an answer that cannot be read
     ├── KubernetesError       the API server refused, or its answer cannot be read
     │   └── ExpiredError      410 Gone: the resource version is too old, list again
-    └── ExportError           a sink did not take a batch
+    ├── ExportError           a sink did not take a batch
+    └── HistoryError          a question about the past cannot be answered
 
 A message says what failed, for whom, against which limit, and what to turn.
 """
@@ -81,3 +82,7 @@ class ExportError(HeapsterError):
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)
         self.retryable = retryable
+
+
+class HistoryError(HeapsterError):
+    """A question about the past cannot be answered: the store cannot be read, or the answer takes too long."""

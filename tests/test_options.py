@@ -1,5 +1,6 @@
 """The command line: both spellings, Go's forms, every fault at once, and exit statuses."""
 
+import socket
 import subprocess
 import sys
 from dataclasses import fields
@@ -115,3 +116,48 @@ def test_version_and_help_need_nothing_else():
     shown = run("--help")
     assert shown.returncode == 0
     assert "--metric-resolution" in shown.stdout
+
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{{name: n, cluster: {{server: "{server}"{ca}}}}}]
+users: [{{name: u, user: {{token: t}}}}]
+contexts: [{{name: c, context: {{cluster: n, user: u}}}}]
+"""
+
+
+@pytest.fixture
+def refusing_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        yield taken.getsockname()[1]
+
+
+def test_an_unreachable_api_server_ends_with_status_1_and_says_which_and_why(tmp_path, refusing_port):
+    server = f"https://127.0.0.1:{refusing_port}"
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG.format(server=server, ca=""))
+    source = f"--source=kubernetes.summary_api:?inClusterConfig=false&auth={tmp_path / 'kubeconfig'}"
+    done = run(source, "--listen-ip=127.0.0.1", "--heapster-port=0", "--kube-start-timeout=1s")
+    assert done.returncode == 1
+    assert server in done.stderr
+    assert str(tmp_path / "kubeconfig") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_ca_file_that_is_missing_ends_with_status_1_and_is_named(tmp_path, refusing_port):
+    ca = f", certificate-authority: {tmp_path / 'nowhere.crt'}"
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG.format(server=f"https://127.0.0.1:{refusing_port}", ca=ca))
+    source = f"--source=kubernetes.summary_api:?inClusterConfig=false&auth={tmp_path / 'kubeconfig'}"
+    done = run(source, "--listen-ip=127.0.0.1", "--heapster-port=0", "--kube-start-timeout=1s")
+    assert done.returncode == 1
+    assert "nowhere.crt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outside_a_cluster_the_remedy_is_named():
+    done = run(SOURCE, "--listen-ip=127.0.0.1", "--heapster-port=0")
+    assert done.returncode == 1
+    assert "inClusterConfig" in done.stderr or "KUBERNETES_SERVICE_HOST" in done.stderr
+    assert "Traceback" not in done.stderr

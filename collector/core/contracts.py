@@ -6,7 +6,7 @@ A Source opens the batch and fills it; Processors write columns into it, one aft
 `DataBatch.freeze()` nothing changes any more and any number of Sinks may read it at the same time.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from collector.core.batch import DataBatch
 
@@ -50,4 +50,13 @@ class Sink(Protocol):
 
     async def stop(self) -> None:
         """Deliver what is under way and release connections. Called once, after the last export."""
+        ...
+
+
+@runtime_checkable
+class StartableSink(Sink, Protocol):
+    """A sink that can tell at start what would keep it from ever delivering, such as a directory another one holds."""
+
+    def start(self) -> None:
+        """Take what the sink needs. Blocking, called in a thread; raises StartError. Opens no connection."""
         ...

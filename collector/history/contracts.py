@@ -14,11 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.metrics import Kind
-from collector.errors import HeapsterError
-
-
-class HistoryError(HeapsterError):
-    """A historical store cannot answer now: it is unreachable, broken, or the question is too big for its limits."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

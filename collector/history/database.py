@@ -11,13 +11,15 @@ from typing import Any
 import duckdb
 from numpy.typing import NDArray
 
+from collector.errors import HistoryError
 from collector.history import layout
-from collector.history.contracts import HistoryError
 
 QUERIES_AT_ONCE = 2
 
 ATTEMPTS = 5
 """How often a query is tried whose files were merged into others, and removed, under its hands."""
+
+INTERRUPT_EVERY_S = 0.05
 
 Rows = Mapping[str, NDArray[Any]]
 """Column -> values."""
@@ -69,8 +71,11 @@ class Database:
                     "stopped; ask for a shorter range or fewer entities"
                 ) from None
             finally:
-                running.stop()
-                await asyncio.wait([work])  # a thread cannot be left behind; interrupted, it ends at once
+                # A thread cannot be left behind. An interrupt that comes just before the query begins is lost on
+                # DuckDB, so it is repeated until it has worked.
+                while not work.done():
+                    running.stop()
+                    await asyncio.wait([work], timeout=INTERRUPT_EVERY_S)
                 if not work.cancelled():
                     work.exception()
 
@@ -89,21 +94,25 @@ class Database:
         end: int,
         query: Callable[[frozenset[str]], Query | None],
     ) -> Rows | None:
+        union = False
         for attempt in range(ATTEMPTS):
-            paths = layout.files(self._directory, table, start, end)
+            # The newest first: the columns of the first file are those of the query.
+            paths = layout.files(self._directory, table, start, end)[::-1]
             try:
-                asked = query(self._columns(paths[-1])) if paths else None
-                return None if asked is None else self._run(running, paths, start, end, asked)
+                asked = query(self._columns(paths[0])) if paths else None
+                return None if asked is None else self._run(running, paths, start, end, asked, union=union)
             except duckdb.Error as error:
                 vanished = not all(path.exists() for path in paths)
-                if not vanished or attempt == ATTEMPTS - 1 or running.stopped:
+                if (union and not vanished) or attempt == ATTEMPTS - 1 or running.stopped:
                     raise HistoryError(f"history in {self._directory}: {table} cannot be queried: {error}") from error
+                union = union or not vanished
         raise AssertionError("the last attempt returns or raises")
 
-    def _run(self, running: "_Running", paths: list[Path], start: int, end: int, query: Query) -> Rows:
+    def _run(self, running: "_Running", paths: list[Path], start: int, end: int, query: Query, *, union: bool) -> Rows:
+        """Run a query. `union` copes with files of older versions, which lack columns; it opens them all at once."""
         conditions = ("epoch_ns(time) BETWEEN $start AND $end", *query.conditions)
         text = (
-            f"SELECT {query.columns} FROM read_parquet($files, union_by_name = true) "  # noqa: S608  # see Query
+            f"SELECT {query.columns} FROM read_parquet($files, union_by_name = {union}) "  # noqa: S608  # see Query
             f"WHERE {' AND '.join(conditions)} {query.tail}"
         )
         parameters = {"files": [_literal(path) for path in paths], "start": start, "end": end, **query.parameters}

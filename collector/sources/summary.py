@@ -11,8 +11,9 @@ everything else is kept.
 """
 
 import math
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, starmap
 from operator import attrgetter
 from typing import Any
 
@@ -49,28 +50,29 @@ class _Columns:
     def __init__(self, kind: Kind) -> None:
         fields = {m: attribute_path(metric.summary[kind]) for m, metric in enumerate(METRICS) if kind in metric.summary}
         clocks = [clock for clock in _CLOCK_PATHS if kind in {Kind.NODE, Kind.POD} or clock is not Clock.NETWORK]
-        scrape, *self.fallbacks = _SCRAPE_CLOCKS[kind]
+        self.scrape, *self.fallbacks = _SCRAPE_CLOCKS[kind]
         if kind in {Kind.SYS_CONTAINER, Kind.POD_CONTAINER}:
             fields[_EPHEMERAL_USAGE] = "rootfs.used_bytes"  # written over: the sum of two fields is no path
         self.metrics = tuple(fields)
         self.values: Getter = attrgetter(*fields.values())
-        # In the order of Clock: start, scrape, then the others.
-        self.times: Getter = attrgetter("start_time", *(_CLOCK_PATHS[clock] for clock in (scrape, *clocks)))
-        self.clocks = 2 + len(clocks)
+        self.times: Getter = attrgetter("start_time", *(_CLOCK_PATHS[clock] for clock in clocks))
+        self.clocks = [Clock.START, *clocks]
 
     def block(self, found: Sequence[Any]) -> Block:
         """The block of these objects."""
         count = len(found)
+        width = len(self.clocks)
         texts = chain.from_iterable(map(self.times, found))
-        read = np.fromiter(map(EPOCH_NS.__getitem__, texts), np.int64, count * self.clocks)
+        read = np.fromiter(map(EPOCH_NS.__getitem__, texts), np.int64, count * width)
         times = np.zeros((count, len(Clock)), np.int64)
-        times[:, : self.clocks] = read.reshape(count, self.clocks)
+        times[:, self.clocks] = read.reshape(count, width)
         scrape = times[:, Clock.SCRAPE]
+        scrape[:] = times[:, self.scrape]
         for clock in self.fallbacks:
             if scrape.all():
                 break
             np.copyto(scrape, times[:, clock], where=scrape == 0)
-        return Block(self.metrics, _flat(map(self.values, found), count, len(self.metrics)), times)
+        return Block(self.metrics, _flat(map(self.values, found), len(self.metrics)), times)
 
 
 _EPHEMERAL_USAGE = next(m for m, metric in enumerate(METRICS) if metric.name == "ephemeral_storage/usage")
@@ -80,6 +82,7 @@ _FILESYSTEM: Getter = attrgetter(*_FILESYSTEM_FIELDS)
 _ROOTFS_AND_LOGS: Getter = attrgetter("rootfs", "logs")
 assert list(Filesystem.__struct_fields__) == _FILESYSTEM_FIELDS  # `astuple` gives them in METRICS' order
 _ACCELERATOR: Getter = attrgetter(*(attribute_path(name) for name in ACCELERATOR.summary))
+_PACK = [struct.Struct(f"{width}q").pack for width in range(len(METRICS) + 1)]
 _USED = FILESYSTEM.summary.index("usedBytes")
 _WIDTH = len(_FILESYSTEM_FIELDS)
 
@@ -109,7 +112,7 @@ def _sample(summary: Summary, read_at: int, faults: Sequence[str]) -> NodeSample
     containers = [container for pod in pods for container in pod.containers or ()]
     references = [pod.pod_ref for pod in pods]
     labeled = [
-        LabeledBlock(FILESYSTEM, Kind.NODE, np.zeros(1, np.intp), "/", _flat([_FILESYSTEM(node.fs)], 1, _WIDTH)),
+        LabeledBlock(FILESYSTEM, Kind.NODE, np.zeros(1, np.intp), "/", _flat([_FILESYSTEM(node.fs)], _WIDTH)),
         *_volumes(pods),
     ]
     return NodeSample(
@@ -131,14 +134,15 @@ def _sample(summary: Summary, read_at: int, faults: Sequence[str]) -> NodeSample
     )
 
 
-def _flat(rows: Iterable[Iterable[int]], count: int, width: int) -> NDArray[np.int64]:
-    return np.fromiter(chain.from_iterable(rows), np.int64, count * width).reshape(count, width)
+def _flat(rows: Iterable[tuple[int, ...]], width: int) -> NDArray[np.int64]:
+    """The (n, `width`) array of n tuples; packing them takes half the time of NumPy's own loop over the numbers."""
+    return np.frombuffer(bytearray().join(starmap(_PACK[width], rows)), np.int64).reshape(-1, width)
 
 
 def _containers(kind: Kind, containers: Sequence[Container], labeled: list[LabeledBlock]) -> Block:
     """The block of containers; their file systems and accelerators are appended to `labeled`."""
     count = len(containers)
-    parts = _flat(map(astuple, chain.from_iterable(map(_ROOTFS_AND_LOGS, containers))), 2 * count, _WIDTH)
+    parts = _flat(map(astuple, chain.from_iterable(map(_ROOTFS_AND_LOGS, containers))), _WIDTH)
     rootfs, logs = parts[::2], parts[1::2]
     owners = np.arange(count)
     labeled += _accelerators(kind, containers)
@@ -160,7 +164,7 @@ def _volumes(pods: Sequence[PodStats]) -> Iterator[LabeledBlock]:
             Kind.POD,
             np.repeat(np.arange(len(pods)), counts),
             [f"Volume:{volume.name}" for volume in volumes],
-            _flat(map(_FILESYSTEM, volumes), len(volumes), _WIDTH),
+            _flat(map(_FILESYSTEM, volumes), _WIDTH),
         )
 
 
@@ -172,7 +176,7 @@ def _accelerators(kind: Kind, containers: Sequence[Container]) -> Iterator[Label
             kind,
             np.array([i for i, _ in found], np.intp),
             [(("make", item.make), ("model", item.model), ("accelerator_id", item.id)) for _, item in found],
-            _flat([_ACCELERATOR(item) for _, item in found], len(found), len(ACCELERATOR.summary)),
+            _flat([_ACCELERATOR(item) for _, item in found], len(ACCELERATOR.summary)),
         )
 
 

@@ -38,7 +38,8 @@ KNOWN_HOURS = 48
 """Hours whose ticks are kept in mind, to know a tick that comes again."""
 
 BROKEN = ".broken"
-"""Behind the name of a file that cannot be read: kept for people until its time is over, read by nobody."""
+"""Behind the name of a file that cannot be read, which a dot before it hides from readers: kept for people until its
+time is over."""
 
 _logger = logging.getLogger(__name__)
 
@@ -117,9 +118,15 @@ class Store:
         """
         self._expire(now, open_hours)
         for table in TABLES:
-            for hour in sorted({file.hour for file in listing(self.directory / table)}):
-                while chosen := plan(self._live(table, hour), is_open=hour in open_hours):
+            files = listing(self.directory / table)
+            done = superseded(files)
+            for file in sorted(done):  # a merge could not remove them
+                self._disk.remove(self.directory / table / file.name)
+            for hour, of_hour in groupby(sorted(set(files) - done), key=lambda file: file.hour):
+                chosen = plan(list(of_hour), is_open=hour in open_hours)
+                while chosen:
                     self._merge(table, chosen, stop, whole_hour=hour not in open_hours)
+                    chosen = plan(self._live(table, hour), is_open=hour in open_hours)
 
     def _merge(self, table: str, files: Sequence[HistoryFile], stop: Callable[[], bool], *, whole_hour: bool) -> None:
         paths = [self.directory / table / file.name for file in files]
@@ -160,7 +167,7 @@ class Store:
         """Every file of ours, those set aside too."""
         for table in TABLES:
             for path in (self.directory / table).iterdir():
-                file = HistoryFile.parse(path.name.removesuffix(BROKEN))
+                file = HistoryFile.parse(path.name.removeprefix(".").removesuffix(BROKEN))
                 if file is not None:
                     yield path, file
 
@@ -220,8 +227,9 @@ class Store:
         except (pa.ArrowInvalid, OSError) as error:
             if not _is_damage(error):
                 raise
-            self._disk.rename(path, path.with_name(path.name + BROKEN))
-            _logger.warning("history file %s cannot be read and was set aside as *%s: %s", path, BROKEN, error)
+            aside = path.with_name(f".{path.name}{BROKEN}")
+            self._disk.rename(path, aside)
+            _logger.warning("history file %s cannot be read and was set aside as %s: %s", path, aside.name, error)
             return True
         return False
 

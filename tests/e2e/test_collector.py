@@ -191,3 +191,11 @@ async def test_a_taken_port_is_said_with_the_flag_to_turn(cluster):
         with pytest.raises(StartError, match=rf"{port}.*--heapster-port"):
             async with running(Collector(options(cluster, heapster_port=port))):
                 pass
+
+
+async def test_a_history_another_collector_writes_is_refused_at_start(cluster, tmp_path: Path):
+    sink = (f"history:{tmp_path / 'history'}",)
+    async with running(Collector(options(cluster, sink=sink))):
+        with pytest.raises(StartError, match=r"history"):
+            async with running(Collector(options(cluster, sink=sink))):
+                pass

@@ -13,8 +13,9 @@ from blockbuster import blockbuster_ctx
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import FILESYSTEM, GROUPS, INDEX, Kind, MetricTable
+from collector.errors import HistoryError
 from collector.history import database
-from collector.history.contracts import Aggregation, Bucket, EntityKey, History, HistoryError
+from collector.history.contracts import Aggregation, Bucket, EntityKey, History
 from collector.history.parquet import ParquetHistory
 from sinks.history import HistorySink
 from tests.history.batches import HOUR, MINUTE, SEVERAL, START, Fleet
@@ -285,7 +286,9 @@ def wait_in_query(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Make every query take minutes of DuckDB's time; the event says that one has begun."""
     begun = threading.Event()
 
-    def endless(self: object, running: object, paths: list[Path], start: int, end: int, query: object) -> object:
+    def endless(
+        self: object, running: object, paths: list[Path], start: int, end: int, query: object, *, union: bool
+    ) -> object:
         with running.cursor(self._open()) as cursor:  # type: ignore[attr-defined]
             begun.set()
             return cursor.execute(
