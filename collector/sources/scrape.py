@@ -22,6 +22,10 @@ from collector.sources.summary import decode_summary
 
 log = logging.getLogger(__name__)
 
+DECODED_TOGETHER = 32
+"""Answers decoded in one go, some 15 ms: between two fetches the processor's caches forget the decoder, and it then
+takes twice as long."""
+
 
 @dataclass(slots=True)
 class ScrapeReport:
@@ -77,21 +81,17 @@ class ScrapeManager:
         batch = DataBatch(self._entities, self._metrics, end)
         intake, report = Intake(batch), ScrapeReport()
 
+        waiting: list[Reply[KubeletTarget]] = []
+
+        def settle() -> None:
+            for reply in waiting:
+                self._settle(reply, intake, report)
+            waiting.clear()
+
         def take(reply: Reply[KubeletTarget]) -> None:
-            target, answer = reply.target, reply.answer
-            if isinstance(answer, bytes):
-                report.bytes_read += len(answer)
-            error = self._take(intake, answer)
-            reason = None
-            if error is None:
-                report.answered += 1
-            else:
-                reason = error.reason if isinstance(error, FetchError) else "decode"
-                report.failed[reason] += 1
-            self._note(target.node, None if error is None else str(error).removeprefix(f"{target}: "))
-            self._scraped(
-                f"{self.name}:{target.address}:{target.port}", target.node, reply.finished - reply.started, reason
-            )
+            waiting.append(reply)
+            if len(waiting) >= DECODED_TOGETHER:
+                settle()
 
         if self._prepare is not None:
             await self._prepare()
@@ -102,10 +102,28 @@ class ScrapeManager:
             concurrency=self._concurrency,
             on_result=take,
         )
+        settle()
         report.late = count.late
         intake.flush()
         self.report = report
         return batch
+
+    def _settle(self, reply: Reply[KubeletTarget], intake: Intake, report: ScrapeReport) -> None:
+        """Put one reply where it belongs: into the batch, or on record as a failure."""
+        target, answer = reply.target, reply.answer
+        if isinstance(answer, bytes):
+            report.bytes_read += len(answer)
+        error = self._take(intake, answer)
+        reason = None
+        if error is None:
+            report.answered += 1
+        else:
+            reason = error.reason if isinstance(error, FetchError) else "decode"
+            report.failed[reason] += 1
+        self._note(target.node, None if error is None else str(error).removeprefix(f"{target}: "))
+        self._scraped(
+            f"{self.name}:{target.address}:{target.port}", target.node, reply.finished - reply.started, reason
+        )
 
     def _take(self, intake: Intake, answer: bytes | ScrapeError) -> ScrapeError | None:
         """Put one answer into the batch; the reason when that is not possible."""

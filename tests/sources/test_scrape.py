@@ -1,0 +1,100 @@
+"""The scrape of a fleet: every node's answer or failure ends where it belongs, however answers are grouped."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from collector.core.entities import EntityTable
+from collector.core.metrics import INDEX, Kind, MetricTable
+from collector.errors import FetchError
+from collector.kube.listers import NodeLister
+from collector.kube.objects import Node
+from collector.sources import scrape
+from collector.sources.kubelet import KubeletTarget
+from collector.sources.scrape import ScrapeManager
+
+CAPTURE = Path(__file__).parents[1] / "captures" / "summary" / "k8s-1.18-linux-metrics-server-2020.json"
+MINUTE = 60_000_000_000
+
+
+def answer(node: str, number: int) -> bytes:
+    """A real answer, as this node's and with a figure of its own."""
+    document = json.loads(CAPTURE.read_bytes())
+    document["node"]["nodeName"] = node
+    document["node"]["memory"]["usageBytes"] = number
+    for pod in document["pods"]:
+        pod["podRef"]["name"] += f"-{node}"
+    return json.dumps(document).encode()
+
+
+class Fleet:
+    """`fetch` of so many kubelets; every tenth refuses, every fifteenth talks nonsense."""
+
+    def __init__(self, count: int) -> None:
+        self.names = [f"node-{i:03d}" for i in range(count)]
+        self.refusing = set(self.names[::10])
+        self.raving = set(self.names[7::15]) - self.refusing
+        self.nodes = NodeLister()
+        self.nodes.replace(
+            [Node(name, addresses=(("InternalIP", f"10.0.0.{i}"),), ready=True) for i, name in enumerate(self.names)]
+        )
+
+    async def fetch(self, target: KubeletTarget, path: str) -> bytes:
+        assert path == "/stats/summary"
+        number = self.names.index(target.node)
+        await asyncio.sleep(0.001 * (number * 7 % 11))  # answers arrive in another order than asked
+        if target.node in self.refusing:
+            raise FetchError(f"{target}: connection refused", reason="refused")
+        return b"<html>" if target.node in self.raving else answer(target.node, number)
+
+
+@pytest.mark.parametrize("together", [1, 7, 32, 1000])
+async def test_every_answer_and_every_failure_is_accounted_for_however_answers_are_grouped(monkeypatch, together):
+    monkeypatch.setattr(scrape, "DECODED_TOGETHER", together)
+    fleet = Fleet(100)
+    seen: list[tuple[str, str | None]] = []
+    manager = ScrapeManager(
+        fleet.fetch,
+        fleet.nodes,
+        EntityTable(),
+        MetricTable(),
+        port=10250,
+        timeout_s=30,
+        concurrency=16,
+        scraped=lambda _source, node, _seconds, reason: seen.append((node, reason)),
+    )
+    batch = await manager.scrape(0, MINUTE)
+    batch.freeze()
+    failed = {"refused": len(fleet.refusing), "decode": len(fleet.raving)}
+    assert dict(manager.report.failed) == failed
+    assert manager.report.answered == 100 - sum(failed.values()) == batch.count(Kind.NODE)
+    assert sorted(node for node, _ in seen) == fleet.names
+    assert {node for node, reason in seen if reason == "refused"} == fleet.refusing
+    assert {node for node, reason in seen if reason == "decode"} == fleet.raving
+    for number, name in enumerate(fleet.names):
+        expected = None if name in fleet.refusing | fleet.raving else number
+        row = batch.entities.find_node(name)
+        assert (None if row < 0 else batch.value(row, INDEX["memory/usage"])) == expected
+
+
+async def test_nodes_that_are_not_ready_or_have_no_address_are_not_asked(caplog):
+    fleet = Fleet(3)
+    fleet.refusing = set()
+    fleet.nodes.replace(
+        [
+            Node("node-000", addresses=(("InternalIP", "10.0.0.1"),), ready=False),
+            Node("node-001", addresses=(("Hostname", "node-001"),), ready=True),
+            Node("node-002", addresses=(("InternalIP", "10.0.0.3"),), ready=None),
+        ]
+    )
+    manager = ScrapeManager(
+        fleet.fetch, fleet.nodes, EntityTable(), MetricTable(), port=10250, timeout_s=30, concurrency=4
+    )
+    for tick in (1, 2):
+        batch = await manager.scrape(0, tick * MINUTE)
+        batch.freeze()
+        assert manager.report.answered == 1
+    assert caplog.text.count("node node-000 is left out: it is not ready") == 1
+    assert caplog.text.count("node node-001 is left out: it has no address") == 1
