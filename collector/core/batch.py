@@ -154,11 +154,7 @@ class DataBatch:
         self.rows = 0
         """Rows below this may exist here; set by `freeze`."""
         self._capacity = 1 << max(12, (2 * entities.size - 1).bit_length())
-        shape = (metrics.capacity, self._capacity)
-        self.cells: NDArray[np.int64] = _untouched(shape, INT64)
-        self.present: NDArray[np.bool_] = _untouched(shape, np.bool_)
-        self.exists: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
-        self.times: NDArray[np.int64] = _untouched((len(Clock), self._capacity), INT64)
+        self._allocate()
         self.labeled = {group.name: LabeledTable(group) for group in GROUPS}
         self.rows = entities.size
 
@@ -168,11 +164,22 @@ class DataBatch:
         if self.rows <= self._capacity:
             return
         old, self._capacity = self._capacity, 1 << (2 * self.rows - 1).bit_length()
-        for name in ("cells", "present", "exists", "times"):
-            array = getattr(self, name)
-            grown = _untouched((*array.shape[:-1], self._capacity), array.dtype)
-            grown[..., :old] = array
-            setattr(self, name, grown)
+        cells, present, times, exists = self.cells, self.present, self.times, self.exists
+        self._allocate()
+        # Cell by cell: copying whole columns would touch the pages that no value needs.
+        for m in range(len(self.metrics)):
+            given = present[m]
+            np.copyto(self.cells[m, :old], cells[m], where=given)
+            np.copyto(self.present[m, :old], given, where=given)
+        np.copyto(self.times[:, :old], times, where=times != 0)
+        self.exists[:old] = exists
+
+    def _allocate(self) -> None:
+        shape = (self.metrics.capacity, self._capacity)
+        self.cells: NDArray[np.int64] = _untouched(shape, INT64)
+        self.present: NDArray[np.bool_] = _untouched(shape, np.bool_)
+        self.exists: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
+        self.times: NDArray[np.int64] = _untouched((len(Clock), self._capacity), INT64)
 
     # Columns.
 

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-LIMIT = 1 << 18
+LIMIT = 1 << 19
 """Times remembered; start times of 150,000 pods fit, and an enemy's do no harm."""
 
 LONGEST = 64
