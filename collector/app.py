@@ -20,7 +20,7 @@ from collector.durations import format_duration
 from collector.errors import UsageError
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
-from collector.kube.listers import KubeState
+from collector.kube.listers import KubeState, Listers
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
@@ -66,9 +66,15 @@ class Collector:
             offer_timeout=options.sink_export_data_timeout / SECOND,
             observer=self._exported,
         )
-        self.api = ApiServer(
-            Context(self.store, self.metrics), host=options.listen_ip, port=options.heapster_port, flag=port_flag
+        self._listers = Listers()
+        context = Context(
+            self.store,
+            self.metrics,
+            listers=self._listers,
+            export_disabled=options.disable_export,
+            extended=options.extended_metrics,
         )
+        self.api = ApiServer(context, host=options.listen_ip, port=options.heapster_port, flag=port_flag)
         self._source: ScrapeManager | None = None
         self._manager: Manager | None = None
 
@@ -98,7 +104,7 @@ class Collector:
             insecure=settings.insecure,
         )
         self._closing.push_async_callback(connection.close)
-        state = KubeState(connection)
+        state = KubeState(connection, listers=self._listers)
         await state.start()
         self._closing.push_async_callback(state.stop)
         await state.wait_synced(options.kube_start_timeout / SECOND)

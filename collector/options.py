@@ -18,6 +18,9 @@ SECOND = 1_000_000_000
 MINIMUM_RESOLUTION = 5 * SECOND
 
 
+_NO_EFFECT = "accepted for old manifests, does nothing"
+
+
 def _flag(
     default: Any,
     text: str,
@@ -28,7 +31,7 @@ def _flag(
     group: str = "main",
 ) -> Any:
     """A flag. `kind` is one of text, uris, list, int, bool, duration; `minimum` is inclusive."""
-    metadata = {"help": text, "kind": kind, "minimum": minimum, "choices": choices, "group": group}
+    metadata = {"help": text or _NO_EFFECT, "kind": kind, "minimum": minimum, "choices": choices, "group": group}
     return field(default=default, metadata=metadata)
 
 
@@ -91,18 +94,94 @@ class Options:
         kind="duration",
         minimum=0,
     )
-    version: bool = _flag(False, "print the version and exit", kind="bool")
-    v: int = _flag(0, "log level: 0 for states, 1 for each tick, 2 for each sink's hand-off", kind="int", minimum=0)
-    max_procs: int = _flag(0, "accepted for old manifests, does nothing", kind="int", group="old")
-    logtostderr: bool = _flag(True, "accepted for old manifests, does nothing", kind="bool", group="old")
-    alsologtostderr: bool = _flag(False, "accepted for old manifests, does nothing", kind="bool", group="old")
-    stderrthreshold: int = _flag(2, "accepted for old manifests, does nothing", kind="int", group="old")
-    vmodule: str = _flag("", "accepted for old manifests, does nothing", kind="text", group="old")
-    log_dir: str = _flag("", "accepted for old manifests, does nothing", kind="text", group="old")
-    log_backtrace_at: str = _flag("", "accepted for old manifests, does nothing", kind="text", group="old")
-    log_flush_frequency: int = _flag(
-        5 * SECOND, "accepted for old manifests, does nothing", kind="duration", group="old"
+    historical_source: str = _flag(
+        "",
+        "what answers /api/v1/historical: one of the sinks, its URI written as in --sink; empty for the embedded "
+        "history when there is one",
+        kind="text",
     )
+    extended_metrics: bool = _flag(
+        False,
+        "show the metrics Heapster did not have in its REST API and write them to every sink, too",
+        kind="bool",
+    )
+    disable_export: bool = _flag(False, "let /api/v1/metric-export answer an empty list", kind="bool")
+    disable_metric_sink: bool = _flag(False, "keep no batch for the model API, which is not served then", kind="bool")
+    tls_cert: str = _flag("", "certificate of the main port, PEM; read again when it changes", kind="text")
+    tls_key: str = _flag("", "key of --tls-cert", kind="text")
+    tls_client_ca: str = _flag(
+        "", "CA that signs client certificates: all of the main port but /healthz then asks for one", kind="text"
+    )
+    allowed_users: str = _flag(
+        "",
+        "common names of client certificates that are let in, A,B; empty for all that --tls-client-ca signed",
+        kind="text",
+    )
+    version: bool = _flag(False, "print the version and exit", kind="bool")
+    v: int = _flag(0, "log level: 0 for states, 1 for each tick, 2 for each sink's hand-off", kind="int")
+    api_server: bool = _flag(False, "serve the resource metrics API over HTTPS, too", kind="bool", group="api")
+    secure_port: int = _flag(443, "port of the second server; 0 for none", kind="int", minimum=0, group="api")
+    bind_address: str = _flag("0.0.0.0", "address the second server listens on", kind="text", group="api")  # noqa: S104  # Heapster's
+    cert_dir: str = _flag(
+        "apiserver.local.config/certificates",
+        "directory of the pair apiserver.crt and apiserver.key, made when no other pair is given",
+        kind="text",
+        group="api",
+    )
+    tls_cert_file: str = _flag("", "certificate of the second server, PEM", kind="text", group="api")
+    tls_private_key_file: str = _flag("", "key of --tls-cert-file", kind="text", group="api")
+    tls_ca_file: str = _flag("", "further CA bundle trusted in client certificates", kind="text", group="api")
+    tls_sni_cert_key: tuple[str, ...] = _flag(
+        (), "a pair for some host names: CERT,KEY or CERT,KEY:NAME,NAME", kind="uris", group="api"
+    )
+    client_ca_file: str = _flag("", "CA that signs the client certificates of users", kind="text", group="api")
+    requestheader_client_ca_file: str = _flag(
+        "",
+        "CA that signs the front proxy's client certificate, whose user headers are believed",
+        kind="text",
+        group="api",
+    )
+    requestheader_allowed_names: tuple[str, ...] = _flag(
+        (), "common names the front proxy's certificate may have; empty for any", kind="list", group="api"
+    )
+    requestheader_username_headers: tuple[str, ...] = _flag(
+        ("x-remote-user",), "headers with the user's name", kind="list", group="api"
+    )
+    requestheader_group_headers: tuple[str, ...] = _flag(
+        ("x-remote-group",), "headers with the user's groups", kind="list", group="api"
+    )
+    requestheader_extra_headers_prefix: tuple[str, ...] = _flag(
+        ("x-remote-extra-",), "prefixes of headers with more about the user", kind="list", group="api"
+    )
+    authentication_kubeconfig: str = _flag(
+        "", "kubeconfig of the API server that reviews tokens; empty for the source's", kind="text", group="api"
+    )
+    authentication_skip_lookup: bool = _flag(
+        False, "do not read kube-system/extension-apiserver-authentication", kind="bool", group="api"
+    )
+    authentication_token_webhook_cache_ttl: int = _flag(
+        10 * SECOND, "how long a token's review is believed", kind="duration", minimum=0, group="api"
+    )
+    authorization_kubeconfig: str = _flag(
+        "", "kubeconfig of the API server that reviews access; empty for the source's", kind="text", group="api"
+    )
+    authorization_webhook_cache_authorized_ttl: int = _flag(
+        10 * SECOND, "how long a permission is believed", kind="duration", minimum=0, group="api"
+    )
+    authorization_webhook_cache_unauthorized_ttl: int = _flag(
+        10 * SECOND, "how long a refusal is believed", kind="duration", minimum=0, group="api"
+    )
+    max_procs: int = _flag(0, "", kind="int", group="old")
+    logtostderr: bool = _flag(True, "", kind="bool", group="old")
+    alsologtostderr: bool = _flag(False, "", kind="bool", group="old")
+    stderrthreshold: int = _flag(2, "", kind="int", group="old")
+    vmodule: str = _flag("", "", kind="text", group="old")
+    log_dir: str = _flag("", "", kind="text", group="old")
+    log_backtrace_at: str = _flag("", "", kind="text", group="old")
+    log_flush_frequency: int = _flag(5 * SECOND, "", kind="duration", group="old")
+    profiling: bool = _flag(True, "", kind="bool", group="old")
+    contention_profiling: bool = _flag(False, "", kind="bool", group="old")
+    enable_swagger_ui: bool = _flag(False, "", kind="bool", group="old")
 
     def faults(self) -> list[str]:
         """What is wrong with these values, one sentence each, naming flag, value and bound."""
@@ -174,7 +253,9 @@ def shown_default(name: str) -> str:
         return format_duration(value)
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if value not in {(), ""} else "none"
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    return str(value) if value != "" else "none"
 
 
 def parse(arguments: Sequence[str]) -> Options:

@@ -22,7 +22,11 @@ def flags() -> str:
         NOTE.strip() + "\n",
         "`_` and `-` are one in a flag's name. Durations are written `300ms`, `10s`, `1h30m`.\n",
     ]
-    for group, title in (("main", "## The collector"), ("old", "## Accepted for old manifests")):
+    for group, title in (
+        ("main", "## The collector"),
+        ("api", "## The second server, with `--api-server`"),
+        ("old", "## Accepted for old manifests"),
+    ):
         lines += [f"{title}\n", "| flag | default | effect |", "|---|---|---|"]
         lines += [
             f"| `{'-' if len(option.name) == 1 else '--'}{flag_name(option.name)}` | `{shown_default(option.name)}` | {option.metadata['help']} |"

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import isawaitable
 
 from collector.api import jsontext
-from collector.api.route import ANY, Answer, BadRequestError, Context, Request, Route, Style, text_answer
+from collector.api.route import ANY, Answer, Context, Request, RequestError, Route, Style, text_answer
 from collector.api.target import clean_path, location, moved_text, parse_query, split_target
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Dispatcher:
             else:
                 _plant(self._tree, route)
 
-    def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
+    async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
         """The answer to one request; `target` is as it stood in the request line. Never raises."""
         path, query = split_target(target)
         if path is None:
@@ -72,7 +73,7 @@ class Dispatcher:
         if route.style is not Style.PLAIN and not json_accepted(headers.get("Accept", "")):
             return Outcome(text_answer("406: Not Acceptable", 406), route.name, api)
         request = Request(method, path, dict(zip(_names(route), values, strict=True)), parse_query(query), headers)
-        return Outcome(self._handled(route, request), route.name, api)
+        return Outcome(await self._handled(route, request), route.name, api)
 
     def _below_root(self, path: str) -> bool:
         return any(path == root or path.startswith(f"{root}/") for root in self._api_roots)
@@ -83,11 +84,13 @@ class Dispatcher:
             return self._plain.get(path, {}), ()
         return _climb(self._tree, path.strip("/").split("/"), ())
 
-    def _handled(self, route: Route, request: Request) -> Answer:
+    async def _handled(self, route: Route, request: Request) -> Answer:
         try:
             reply = route.handler(self._context, request)
-        except BadRequestError as error:
-            return text_answer(str(error), 400)
+            if isawaitable(reply):
+                reply = await reply
+        except RequestError as error:
+            return text_answer(str(error), error.status)
         except Exception:
             log.exception("answering %s %s failed", request.method, request.path)
             return text_answer("500: Internal Server Error", 500)

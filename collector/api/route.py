@@ -1,11 +1,12 @@
 """What the route table and the handlers are made of: Route, Request, Answer, Context.
 
-A handler is a plain function of (context, request). It returns a document, which is laid out as JSON in the route's
-style, or an Answer when it writes its own bytes. Nothing here knows how bytes travel: that is `server`.
+A handler is a function of (context, request), a coroutine function where it has to wait. It returns a document, which
+is laid out as JSON in the route's style, or an Answer when it writes its own bytes. Nothing here knows how bytes
+travel: that is `server`.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -13,6 +14,8 @@ from typing import TypeAlias
 from collector.api.exposition import ClusterText
 from collector.core.store import MetricStore
 from collector.errors import HeapsterError
+from collector.history.contracts import History
+from collector.kube.listers import Listers
 from collector.selfmetrics import SelfMetrics
 
 Document: TypeAlias = "bool | float | str | Sequence[Document] | Mapping[str, Document] | None"
@@ -29,8 +32,19 @@ class Style(Enum):
     PLAIN = "whatever the handler writes; the path must match to the slash, `Accept` is the handler's own business"
 
 
-class BadRequestError(HeapsterError):
-    """The request cannot be answered; the message becomes the body of a 400."""
+class RequestError(HeapsterError):
+    """The request is answered with this status; the message becomes the body."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadRequestError(RequestError):
+    """The request is at fault: 400."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +90,22 @@ class Context:
     clock: Callable[[], float] = time.time
     """Unix time in seconds."""
     cluster_text: ClusterText = field(default_factory=ClusterText)
+    listers: Listers = field(default_factory=Listers)
+    """Nodes, pods and namespaces as the API server knows them."""
+    history: History | None = None
+    """The past; None when no historical source is configured."""
+    export_disabled: bool = False
+    """--disable-export: `/api/v1/metric-export` answers an empty list."""
+    extended: bool = False
+    """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
 
     def now(self) -> int:
         """The present, ns since the epoch."""
         return int(self.clock() * 1e9)
 
 
-Handler: TypeAlias = Callable[[Context, Request], "Document | Answer"]
+Reply: TypeAlias = "Document | Answer"
+Handler: TypeAlias = Callable[[Context, Request], "Reply | Awaitable[Reply]"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class ApiServer:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
-        outcome = self._dispatcher.answer(request.method, _target(request), request.headers)
+        outcome = await self._dispatcher.answer(request.method, _target(request), request.headers)
         response, sent = await _send(request, outcome)
         self._context.metrics.http_request(
             outcome.handler,

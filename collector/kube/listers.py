@@ -7,6 +7,7 @@ reached the last known state stays readable; `statistics` tells how old it is.
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, TypeVar
 from weakref import WeakSet
@@ -195,13 +196,21 @@ class NamespaceLister(Lister[str, Namespace]):
         super().__init__(NAMESPACES)
 
 
+@dataclass(frozen=True, slots=True)
+class Listers:
+    """The three collections, empty until a KubeState fills them: what readers need to know of it."""
+
+    nodes: NodeLister = field(default_factory=NodeLister)
+    pods: PodLister = field(default_factory=PodLister)
+    namespaces: NamespaceLister = field(default_factory=NamespaceLister)
+
+
 class KubeState:
     """The three listers and the tasks that fill them. The connection stays its owner's to close."""
 
-    def __init__(self, connection: ApiConnection, pace: Pace | None = None) -> None:
-        self.nodes = NodeLister()
-        self.pods = PodLister()
-        self.namespaces = NamespaceLister()
+    def __init__(self, connection: ApiConnection, pace: Pace | None = None, listers: Listers | None = None) -> None:
+        listers = listers or Listers()
+        self.nodes, self.pods, self.namespaces = listers.nodes, listers.pods, listers.namespaces
         self._connection = connection
         self._pace = pace or Pace()
         self._tasks: list[asyncio.Task[None]] = []

@@ -47,7 +47,7 @@ async def test_every_recorded_answer_is_given_again_byte_for_byte(source):
     for capture in captures(source)[1:] + captures(source)[:1]:  # capture-final sorts first and comes last
         replay.until(step_of(source, capture))
         for question in in_reach(source, capture):
-            answer = dispatcher.answer(question.method, question.target, question.headers).answer
+            answer = (await dispatcher.answer(question.method, question.target, question.headers)).answer
             body = await whole_body(answer) if question.method != "HEAD" else b""
             seen = (answer.status, answer.content_type, answer.headers.get("Location"), body)
             expected = (

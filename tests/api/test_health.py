@@ -15,7 +15,7 @@ SECOND = 10**9
 AT = 1_000 * SECOND
 
 
-def asked(path: str, *, now: int, node: bool = True, batch: bool = True) -> tuple[int, str]:
+async def asked(path: str, *, now: int, node: bool = True, batch: bool = True) -> tuple[int, str]:
     store = MetricStore(clock=lambda: now / SECOND)
     if batch:
         entities = EntityTable()
@@ -25,14 +25,14 @@ def asked(path: str, *, now: int, node: bool = True, batch: bool = True) -> tupl
         made.freeze()
         store.add(made)
     context = Context(store, SelfMetrics(), clock=lambda: now / SECOND)
-    answer = Dispatcher(context, ROUTES, API_ROOTS).answer("GET", path, {}).answer
+    answer = (await Dispatcher(context, ROUTES, API_ROOTS).answer("GET", path, {})).answer
     return answer.status, answer.body.decode()
 
 
-def test_a_fresh_batch_with_a_node_is_healthy():
-    assert asked("/healthz", now=AT + MAX_AGE_NS) == (200, "ok")
-    assert asked("/healthz?verbose", now=AT) == (200, "[+]healthz ok\nhealthz check passed\n")
-    assert asked("/healthz/healthz", now=AT) == (200, "ok")
+async def test_a_fresh_batch_with_a_node_is_healthy():
+    assert await asked("/healthz", now=AT + MAX_AGE_NS) == (200, "ok")
+    assert await asked("/healthz?verbose", now=AT) == (200, "[+]healthz ok\nhealthz check passed\n")
+    assert await asked("/healthz/healthz", now=AT) == (200, "ok")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,6 @@ def test_a_fresh_batch_with_a_node_is_healthy():
         ),
     ],
 )
-def test_a_fault_is_told_by_the_single_check_only(state, reason):
-    assert asked("/healthz", **state) == (500, "[-]healthz failed: reason withheld\nhealthz check failed\n")
-    assert asked("/healthz/healthz", **state) == (500, f"internal server error: {reason}\n")
+async def test_a_fault_is_told_by_the_single_check_only(state, reason):
+    assert await asked("/healthz", **state) == (500, "[-]healthz failed: reason withheld\nhealthz check failed\n")
+    assert await asked("/healthz/healthz", **state) == (500, f"internal server error: {reason}\n")

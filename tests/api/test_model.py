@@ -32,7 +32,7 @@ def dispatcher_of(*batches: DataBatch, now: float = 100.0) -> Dispatcher:
 
 
 async def asked(dispatcher: Dispatcher, path: str) -> tuple[int, object]:
-    answer = dispatcher.answer("GET", MODEL + path, {}).answer
+    answer = (await dispatcher.answer("GET", MODEL + path, {})).answer
     body = answer.body if isinstance(answer.body, bytes) else b"".join([chunk async for chunk in answer.body])
     return answer.status, json.loads(body) if answer.status == 200 else body.decode()
 

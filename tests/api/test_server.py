@@ -197,7 +197,7 @@ def test_a_json_route_outside_the_roots_is_refused():
         dispatch.Dispatcher(Context(MetricStore(), SelfMetrics()), [route], ["/api"])
 
 
-def test_a_literal_goes_before_a_parameter_and_a_dead_end_is_left_again():
+async def test_a_literal_goes_before_a_parameter_and_a_dead_end_is_left_again():
     def names(which):
         return lambda _context, request: Answer(f"{which} {dict(request.params)}".encode())
 
@@ -209,14 +209,14 @@ def test_a_literal_goes_before_a_parameter_and_a_dead_end_is_left_again():
     ]
     found = dispatch.Dispatcher(Context(MetricStore(), SelfMetrics()), routes, ["/api"])
 
-    def body(method, target):
-        return found.answer(method, target, {}).answer.body.decode()
+    async def body(method, target):
+        return (await found.answer(method, target, {})).answer.body.decode()
 
-    assert body("GET", "/api/fixed") == "two {}"
-    assert body("POST", "/api/fixed") == "four {}"
-    assert body("GET", "/api/fixed/x") == "one {'a': 'fixed'}"
-    assert body("GET", "/api/fixed/y/z/") == "three {'a': 'fixed', 'b': 'y/z'}"
-    assert body("PUT", "/api/fixed") == "405: Method Not Allowed"
+    assert await body("GET", "/api/fixed") == "two {}"
+    assert await body("POST", "/api/fixed") == "four {}"
+    assert await body("GET", "/api/fixed/x") == "one {'a': 'fixed'}"
+    assert await body("GET", "/api/fixed/y/z/") == "three {'a': 'fixed', 'b': 'y/z'}"
+    assert await body("PUT", "/api/fixed") == "405: Method Not Allowed"
 
 
 async def test_errors_of_the_api_are_compressed_like_its_answers(served):
@@ -230,7 +230,7 @@ async def test_the_names_in_a_list_are_those_of_its_batch_however_late_it_is_rea
     replay = Replay()
     replay.until(0)
     pods = "/api/v1/model/namespaces/team-b/pods"
-    answer = dispatch.Dispatcher(replay.context, server.ROUTES, server.API_ROOTS).answer("GET", pods, {}).answer
+    answer = (await dispatch.Dispatcher(replay.context, server.ROUTES, server.API_ROOTS).answer("GET", pods, {})).answer
     replay.until(10)  # a pod of the first batch is long gone
     listed = json.loads(b"".join([chunk async for chunk in answer.body]))
     assert "api-102" in listed
