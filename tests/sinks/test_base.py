@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.errors import UsageError
-from sinks import SINKS
+from sinks import NOT_THERE_YET, SINKS
 from sinks.base import SinkUri, build
 
 
@@ -45,7 +45,8 @@ def test_a_uri_is_taken_apart(text: str, parts: dict[str, object]) -> None:
         ("${}x", "x"),
         ("a$/b", "a$/b"),
         ("$", "$"),
-        ("$1x", ""),
+        ("$1x", "x"),
+        ("${NAME", "NAME"),
         ("$$x", "x"),
     ],
 )
@@ -156,9 +157,17 @@ def test_any_text_is_a_uri_or_a_usage_error(text: str) -> None:
 
 
 def test_an_unknown_sink_is_a_usage_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="'gcm' is not known") as caught:
-        build("gcm:?metrics=all")
+    with pytest.raises(UsageError, match="'infuxdb' is not known") as caught:
+        build("infuxdb:?metrics=all")
     assert all(name in str(caught.value) for name in SINKS)
+
+
+@pytest.mark.parametrize("name", NOT_THERE_YET)
+def test_a_sink_of_heapsters_that_is_not_there_is_no_typing_error(name: str) -> None:
+    assert name not in SINKS
+    with pytest.raises(UsageError, match=f"sink {name}: one of Heapster's") as caught:
+        build(f"{name}:?pw=geheim")
+    assert "geheim" not in str(caught.value)
 
 
 def test_an_unknown_option_is_told_but_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
