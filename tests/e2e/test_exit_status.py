@@ -1,4 +1,4 @@
-"""How `heapster` ends when it cannot run: statuses, and what it says; as a process (behaviour reference, 1.1 and 1.7)."""
+"""How `heapster` ends when it cannot run, and what it says: as a process (behaviour reference, 1.1 and 1.7)."""
 
 import socket
 import subprocess

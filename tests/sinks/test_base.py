@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.errors import UsageError
+from collector.uris import masked
 from sinks import NOT_THERE_YET, SINKS
 from sinks.base import SinkUri, build
 
@@ -151,6 +152,43 @@ def test_any_text_is_a_uri_or_a_usage_error(text: str) -> None:
         return
     assert uri.key == text.partition(":")[0]
     assert str(uri).startswith(uri.key)
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ("--metric-resolution=60s", "--metric-resolution=60s"),
+        (
+            "--sink=influxdb:http://h:8086/?db=k8s&user=root&pw=geheim&a=1",
+            "--sink=influxdb:http://h:8086/?db=k8s&user=root&pw=***&a=1",
+        ),
+        ("influxdb:https://u:geheim@h:8086", "influxdb:https://***@h:8086"),
+        ("influxdb:https://u:ge@heim@h?x=a@b", "influxdb:https://***@h?x=a@b"),
+        ("influxdb:https://u:ge?heim@h/?db=k", "influxdb:https://***@h/?db=k"),
+        ("influxdb:https://u:ge=heim@h", "influxdb:https://***@h"),
+        ("kafka:?password=ge;h?eim&x=1", "kafka:?password=***;***?***&x=1"),
+        ("kafka:?p%61ss=geheim", "kafka:?p%61ss=***"),
+        (
+            "elasticsearch:?nodes=http://u:geheim@a&nodes=http://u:geheim@b",
+            "elasticsearch:?nodes=http://***@a&nodes=http://***@b",
+        ),
+        ("kubernetes:?auth=/home/a@b/config", "kubernetes:?auth=/home/a@b/config"),
+        ("honeycomb:?writekey=$KEY", "honeycomb:?writekey=***"),
+    ],
+)
+def test_an_argument_is_shown_without_its_secrets(argument: str, shown: str) -> None:
+    assert masked(argument) == shown
+
+
+@given(
+    st.sampled_from(["pw", "password", "token", "esUserSecret"]),
+    st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1),
+)
+def test_whatever_a_password_is_made_of_it_is_not_shown(name: str, secret: str) -> None:
+    marked = f"ge{secret.replace('&', '%26')}heim"
+    for argument in (f"s:http://h?{name}={marked}", f"s:http://h?a=1&{name}={marked}&b=2", f"s:?{name}={marked}"):
+        assert "heim" not in masked(argument)
+        assert "ge" not in masked(argument)
 
 
 # From a name to a sink.
