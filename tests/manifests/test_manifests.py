@@ -105,7 +105,7 @@ OLD_ARGUMENTS = {
         - --source=kubernetes.summary_api:''?useServiceAccount=true&kubeletPort=10250&kubeletHttps=true&insecure=true&auth=/srv/config
         - --api-server
         - --secure-port=6443
-    """,
+    """,  # noqa: E501
 }
 OLD_AND_BROKEN = {
     "google/heapster.yaml": (
