@@ -41,8 +41,8 @@ class Fleet:
             [Node(name, addresses=(("InternalIP", f"10.0.0.{i}"),), ready=True) for i, name in enumerate(self.names)]
         )
 
-    async def fetch(self, target: KubeletTarget, path: str) -> bytes:
-        assert path == "/stats/summary"
+    async def fetch(self, target: KubeletTarget, path: str, question: bytes | None) -> bytes:
+        assert (path, question) == ("/stats/summary", None)
         number = self.names.index(target.node)
         await asyncio.sleep(0.001 * (number * 7 % 11))  # answers arrive in another order than asked
         if target.node in self.refusing:
