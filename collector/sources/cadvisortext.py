@@ -36,7 +36,7 @@ class Plain:
     family: str
     clock: Clock
     scale: int = 1
-    where: Callable[[Labels], bool] = lambda _labels: True
+    where: Callable[[Labels], bool] | None = None
     summed: bool = False
     """Whether a cgroup's series are added (interfaces, processors); otherwise the last one counts."""
 
@@ -193,7 +193,7 @@ def _fill(cgroups: _Cgroups, text: Exposition, plain: Sequence[Plain], metrics: 
     values = np.full((count, len(metrics)), np.nan)
     for row in plain:
         series = text.families[row.family]
-        chosen = np.array([row.where(each) for each in text.label_sets], np.bool_)
+        chosen = None if row.where is None else np.array([row.where(each) for each in text.label_sets], np.bool_)
         labels, read, times = _arrays(series, chosen, read_at)
         owners = cgroups.of_label_set[labels]
         column = np.full(count, np.nan)
