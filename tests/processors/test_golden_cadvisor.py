@@ -115,11 +115,13 @@ def _totals(heapsters: Mapping[str, Any]) -> dict[tuple[str, str], int | float]:
     for key, recorded in heapsters.items():
         if recorded["labels"]["type"] == "pod":
             inside = [each["metrics"] for name, each in heapsters.items() if name.startswith(f"{key}/container:")]
-            for name in PAUSE_ONLY & recorded["metrics"].keys():
-                parts = sum(metrics[name] for metrics in inside if metrics.get(name, -1) >= 0)
-                given = recorded["metrics"][name]
-                # A pause container without a rate (its first step) left the containers' sum to be the pod's.
-                totals[key, name] = given if name.endswith("_rate") and abs(given - parts) < 1e-5 else given + parts
+            given = {name: recorded["metrics"][name] for name in PAUSE_ONLY & recorded["metrics"].keys()}
+            parts = {name: sum(each[name] for each in inside if each.get(name, -1) >= 0) for name in given}
+            rates = {name for name in given if name.endswith("_rate")}
+            # A pause container without rates (its first step) left the containers' sums to be the pod's.
+            if all(abs(given[name] - parts[name]) < 1e-5 for name in rates):
+                parts |= dict.fromkeys(rates, 0)
+            totals |= {(key, name): given[name] + parts[name] for name in given}
     for name in ABOVE_PODS:
         spaces = [key for key, recorded in heapsters.items() if recorded["labels"]["type"] == "ns"]
         for key in spaces:
