@@ -232,7 +232,7 @@ class ScrapeManager:
     def _questions(self) -> list[Question]:
         """What to ask now; nodes left out are logged when that changes.
 
-        Additions come last: they never cost a node its place within the deadline, and find its connection open.
+        Additions come last: they never cost a node its place within the deadline.
         """
         targets = []
         known = self._nodes.items
