@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from collector.api.exposition import ClusterText
 from collector.core.store import MetricStore
+from collector.core.visibility import Visibility
 from collector.errors import HeapsterError
 from collector.history.contracts import History
 from collector.kube.listers import Listers
@@ -98,6 +99,11 @@ class Context:
     """--disable-export: `/api/v1/metric-export` answers an empty list."""
     extended: bool = False
     """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
+
+    @property
+    def visibility(self) -> Visibility:
+        """What answers of Heapster's API may hold."""
+        return Visibility(self.extended)
 
     def now(self) -> int:
         """The present, ns since the epoch."""

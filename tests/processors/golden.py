@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from collector.core.batch import MetricSet
+from collector.core.visibility import HEAPSTERS
 from collector.kube import wire
 from collector.kube.build import Builder, Oddities
 from collector.sources.summary import decode_summary
@@ -47,7 +48,7 @@ def replay() -> Iterator[Step]:
             for name, answers in sorted(inputs["kubelets"].items())
             if answers["summary"]["mode"] == "ok" and _is_asked(rig, name)
         ]
-        yield Step(number, rig.tick(samples, timestamp).metric_sets(), heapsters["sets"])
+        yield Step(number, rig.tick(samples, timestamp).metric_sets(HEAPSTERS), heapsters["sets"])
 
 
 def _list(rig: Rig, builders: dict[str, Builder], inputs: dict[str, Any]) -> None:
