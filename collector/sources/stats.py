@@ -117,10 +117,10 @@ class UserDefinedMetric(_Part, frozen=True, gc=False, rename="camel"):
     value: float = 0.0
 
 
-class ProcessStats(_Part, frozen=True, gc=False):
+class ProcessStats(_Part, frozen=True, gc=False, rename="camel"):
     """Processes of a pod."""
 
-    process_count: Count = ABSENT
+    process_count: Count = msgspec.field(default=ABSENT, name="process_count")
 
 
 class Rlimit(_Part, frozen=True, gc=False, rename="camel"):
