@@ -17,6 +17,7 @@ from collector.core.contracts import Sink
 from collector.core.entities import EntityTable
 from collector.core.metrics import Kind, MetricTable
 from collector.core.store import MetricStore
+from collector.core.visibility import Visibility
 from collector.durations import format_duration
 from collector.errors import UsageError
 from collector.kube.config import connect
@@ -292,7 +293,7 @@ def _build_sinks(options: Options) -> list[Sink]:
     faults: list[str] = []
     for text in options.sink:
         try:
-            sinks.append(build(text))
+            sinks.append(build(text, visibility=Visibility(options.extended_metrics)))
         except UsageError as error:
             faults += error.faults
     if faults and not sinks:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from collector.api import ROUTES
 from collector.api.families import families
-from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor
+from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor, dynamic_descriptor
 from collector.options import Options, flag_name, shown_default
 from collector.selfmetrics import OWN_METRICS, PER_NODE
 from sinks import SINKS
@@ -43,23 +43,42 @@ def metrics() -> str:
         "# Metrics\n",
         NOTE.strip() + "\n",
         "Names, units and levels are Heapster's. *From* is the field of the kubelet's summary, by kind where kinds differ;",
-        "*rate* is the metric that two samples make; *summed into* are the kinds that get the sum over the kind below.\n",
-        "| metric | type | value | unit | from | rate | summed into | meaning |",
-        "|---|---|---|---|---|---|---|---|",
-        *map(_metric_row, METRICS),
+        "*rate* is the metric that two samples make; *summed into* are the kinds that get the sum over the kind below.",
+        "In brackets: kinds for which Heapster had no sum. Prometheus text and the embedded history hold it; the API and the",
+        "sinks that Heapster had hold it with `--extended-metrics`.\n",
+        *_METRIC_HEAD,
+        *(_metric_row(metric) for metric in METRICS if not metric.extended),
         "| `custom/<name>` | | float64 | | `userDefinedMetrics` of a container | | pod | whatever the application reports |",
-        "| `<resource>/request` | gauge | int64 | | requests in the pod's specification | | pod | whole units requested |",
+        f"| `<resource>/request` | gauge | int64 | | requests in the pod's specification | | {_sums(dynamic_descriptor('x/request'))} | whole units requested |",
+        "",
+        "## Metrics that Heapster did not have\n",
+        "Always in Prometheus text and in the embedded history; in the API and in the sinks that Heapster had with",
+        "`--extended-metrics`. A kubelet that does not report one costs nothing.\n",
+        *_METRIC_HEAD,
+        *(_metric_row(metric) for metric in METRICS if metric.extended),
         "",
         "## Labelled metrics\n",
-        "One value for each label set of an entity; never summed.\n",
+        "One value for each label set of an entity; never summed. Heapster did not have those marked *new*: see above.\n",
         "| metric | type | value | unit | from | rate | | meaning |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for group in GROUPS:
         for j, metric in enumerate(group.metrics):
             source = f"`{group.summary[j]}`" if j < len(group.summary) else ""
-            lines.append(_row(metric, source, ""))
+            lines.append(_row(metric, source, "*new*" if metric.extended else ""))
     return "\n".join(lines) + "\n"
+
+
+_METRIC_HEAD = (
+    "| metric | type | value | unit | from | rate | summed into | meaning |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
+def _sums(metric: MetricDescriptor) -> str:
+    """The kinds a metric is summed into, in brackets those for which Heapster had no sum."""
+    heapsters = [kind.label for kind in Kind if kind in metric.sums]
+    return ", ".join(heapsters + [f"({kind.label})" for kind in Kind if kind in metric.extended_sums])
 
 
 def _metric_row(metric: MetricDescriptor) -> str:
@@ -71,7 +90,7 @@ def _metric_row(metric: MetricDescriptor) -> str:
         if len(paths) == 1
         else ", ".join(f"`{path}` ({', '.join(kinds)})" for path, kinds in paths.items())
     )
-    return _row(metric, source, ", ".join(kind.label for kind in Kind if kind in metric.sums))
+    return _row(metric, source, _sums(metric))
 
 
 def _row(metric: MetricDescriptor, source: str, sums: str) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
-from collector.core.metrics import INDEX
+from collector.core.metrics import INDEX, Kind
 from collector.core.slots import Pin
+from collector.core.visibility import EVERYTHING, Visibility
 
 SHORT_RETENTION_NS = 140 * 1_000_000_000
 LONG_RETENTION_NS = 15 * 60 * 1_000_000_000
@@ -113,10 +114,12 @@ class MetricStore:
                     break
         return times, values
 
-    def metric_names(self, row: int) -> list[str]:
-        """The plain metrics that any whole batch kept has for the entity in `row`, sorted."""
+    def metric_names(self, row: int, visibility: Visibility = EVERYTHING) -> list[str]:
+        """The plain metrics that any whole batch kept has for the entity in `row` and that may be shown, sorted."""
         names: set[str] = set()
         for batch in self._short:
             if 0 <= row < batch.rows:
-                names.update(batch.metrics.descriptors[m].name for m in np.flatnonzero(batch.present[:, row]).tolist())
+                kind, descriptors = Kind(batch.entities.kind[row]), batch.metrics.descriptors
+                found = [descriptors[m] for m in np.flatnonzero(batch.present[:, row]).tolist()]
+                names.update(metric.name for metric in found if visibility.shows(metric, kind))
         return sorted(names)
