@@ -58,9 +58,10 @@ class Collector:
         self._options = options
         self._on_tick = ticked
         self._closing = contextlib.AsyncExitStack()
+        # In Heapster's order: of several faults it is the first that is told.
+        self._copier = _label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
         self.metrics = SelfMetrics(__version__)
-        self._copier = _label_copier(options)
         sinks = _build_sinks(options)
         stores = [sink for sink in sinks if isinstance(sink, MetricStore)]
         self._stored = bool(stores) or not options.disable_metric_sink
