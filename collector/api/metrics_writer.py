@@ -17,10 +17,11 @@ from collector.api.jsontext import Layout
 from collector.api.metrics_objects import CONTAINER, HOLE, RAW, Version, list_document, node_document, pod_document
 from collector.api.metrics_usage import Usage, heapster_usage, sampled_usage
 from collector.api.route import Context, Document
+from collector.core.batch import DataBatch
 from collector.core.entities import NULL
 from collector.gotext import duration
 from collector.kube.objects import Node, Pod
-from collector.kube.quantity import binary_text, decimal_text
+from collector.kube.quantity import binary_text, decimal_suffix, decimal_text
 
 SECOND: Final = 10**9
 
@@ -119,43 +120,54 @@ class Writer:
             return []
         find = self._batch.entities.find_node
         usage = self._usage([find(name) for name, _ in nodes])
+        cpu, memory = _amounts(usage)
         forms = self._forms(node_document, depth)
         texts = []
         for at, (name, labels) in enumerate(nodes):
             if usage.complete[at]:
-                shown = self._shown(labels, depth)
-                names = (escaped(name),) * (2 if self._version.self_links else 1)
-                texts.append(forms[len(shown)] % (*names, *shown, *_times(usage, at), *_amounts(usage, at)))
+                shown = self._shown(labels, depth) if self._version.sampled else ()
+                head = (escaped(name),) * (2 if self._version.self_links else 1)
+                texts.append(forms[len(shown)] % (*head, *shown, *_times(usage, at), cpu[at], memory[at]))
         return texts
 
     def _pod_texts(self, pods: Sequence[Pod], depth: int) -> list[str]:
         """The texts of those of `pods` whose containers all have usage."""
         if self._batch is None:
             return []
-        entities, containers_of = self._batch.entities, self._version.containers
-        rows: list[int] = []
-        for pod in pods:
-            below = entities.children(entities.find_pod(pod.namespace, pod.name))
-            rows += [below.get(container.name, NULL) for container in containers_of(pod)]
+        names, rows, ends = self._containers(self._batch, pods)
         usage = self._usage(rows)
-        forms = self._forms(pod_document, depth)
         inner = self._sheet.hollow(CONTAINER, depth + 2)
+        written = list(map(inner.__mod__, zip(names, *_amounts(usage), strict=True)))
+        lacking = np.concatenate([[0], np.cumsum(np.logical_not(usage.complete))])[[0, *ends]]
+        complete = (lacking[1:] == lacking[:-1]).tolist()
+        forms = self._forms(pod_document, depth)
         opening, separator, closing = self._sheet.frame(depth + 1)
         texts, end = [], 0
-        for pod in pods:
-            containers = containers_of(pod)
-            start, end = end, end + len(containers)
-            if start == end or not all(usage.complete[start:end]):
+        for pod, following, whole in zip(pods, ends, complete, strict=True):
+            start, end = end, following
+            if not whole or start == end:
                 continue
-            listed = separator.join(
-                [inner % (escaped(each.name), *_amounts(usage, at)) for at, each in enumerate(containers, start)]
-            )
             name, namespace = jsontext.string(pod.name)[1:-1], escaped(pod.namespace)
-            names = (name, namespace, namespace, name) if self._version.self_links else (name, namespace)
-            shown = self._shown(pod.labels, depth)
-            oldest = min(range(start, end), key=usage.times.__getitem__)
-            texts.append(forms[len(shown)] % (*names, *shown, *_times(usage, oldest), opening + listed + closing))
+            head = (name, namespace, namespace, name) if self._version.self_links else (name, namespace)
+            shown = self._shown(pod.labels, depth) if self._version.sampled else ()
+            oldest = min(range(start, end), key=usage.times.__getitem__) if self._version.sampled else start
+            array = f"{opening}{separator.join(written[start:end])}{closing}"
+            texts.append(forms[len(shown)] % (*head, *shown, *_times(usage, oldest), array))
         return texts
+
+    def _containers(self, batch: DataBatch, pods: Sequence[Pod]) -> tuple[list[str], list[int], list[int]]:
+        """The names and rows of the containers of all `pods`, and for each pod where its own end in these lists."""
+        entities, containers_of = batch.entities, self._version.containers
+        names: list[str] = []
+        rows: list[int] = []
+        ends: list[int] = []
+        for pod in pods:
+            below = entities.children(entities.find_pod(pod.namespace, pod.name))
+            for container in containers_of(pod):
+                names.append(escaped(container.name))
+                rows.append(below.get(container.name, NULL))
+            ends.append(len(rows))
+        return names, rows, ends
 
     def _usage(self, rows: Sequence[int]) -> Usage:
         assert self._batch is not None, "without a batch nothing is read"
@@ -170,8 +182,8 @@ class Writer:
         return self._sheet.hollow(plain, depth), self._sheet.hollow(labelled, depth)
 
     def _shown(self, labels: Labels, depth: int) -> tuple[str] | tuple[()]:
-        """The text of an object's labels, where this version shows them and it has some. Replicas share theirs."""
-        if not labels or not self._version.sampled:
+        """The text of an object's labels where it has some. Replicas share theirs."""
+        if not labels:
             return ()
         text = self._label_texts.get(id(labels))
         if text is None:
@@ -185,9 +197,13 @@ def escaped(text: str) -> str:
     return jsontext.string(text)[1:-1]
 
 
-def _amounts(usage: Usage, at: int) -> tuple[str, str]:
+def _amounts(usage: Usage) -> tuple[list[str], list[str]]:
     """CPU and memory as canonical quantities."""
-    return decimal_text(usage.cpu[at], usage.cpu_power), binary_text(usage.memory[at])
+    power = usage.cpu_power
+    small = decimal_suffix(power)
+    cpu = [f"{amount}{small}" if amount % 1000 else decimal_text(amount, power) for amount in usage.cpu]
+    memory = [f"{amount}" if amount % 1024 and amount >= 1024 else binary_text(amount) for amount in usage.memory]
+    return cpu, memory
 
 
 def _times(usage: Usage, at: int) -> tuple[str, str]:

@@ -86,6 +86,11 @@ def decimal_text(number: int, power: int = 0) -> str:
     return f"{number}{_DECIMAL_SUFFIXES[power]}"
 
 
+def decimal_suffix(power: int) -> str:
+    """How 10^`power` is written: `m` for -3."""
+    return _DECIMAL_SUFFIXES[power]
+
+
 def binary_text(number: int) -> str:
     """`number` in canonical form (BinarySI): `3Gi`; below 1024 either way decimal, so that 1000 is `1k`."""
     if -1024 < number < 1024:
