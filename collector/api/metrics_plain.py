@@ -17,7 +17,7 @@ ROOTS = ("/apis/metrics.k8s.io/v1alpha1", "/apis/metrics/v1alpha1")
 
 def node_list(context: Context, request: Request) -> Answer:
     """Usage of all nodes, or of those that `labelSelector` selects."""
-    nodes = _wanted(request).nodes(context.listers.nodes.items.values())
+    nodes = _wanted(request).nodes(context)
     return Answer(_writer(context).nodes(nodes, request.path))
 
 
@@ -32,7 +32,7 @@ def node(context: Context, request: Request) -> Answer:
 
 def pod_list(context: Context, request: Request) -> Answer:
     """Usage of the containers of all pods, or of those that the path and `labelSelector` select."""
-    pods = _wanted(request).pods(context.listers.pods.items.values())
+    pods = _wanted(request).pods(context)
     return Answer(_writer(context).pods(pods, request.path))
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from collector.api.names import BITE, between_cuts
+from collector.api.route import Context
 from collector.kube import fieldselector, selector
 from collector.kube.fieldselector import FieldSelector
 from collector.kube.objects import Node, Pod
@@ -23,15 +24,16 @@ class Wanted:
     labels: LabelSelector = selector.EVERYTHING
     fields: FieldSelector = fieldselector.EVERYTHING
 
-    def nodes(self, nodes: Iterable[Node]) -> list[Node]:
+    def nodes(self, context: Context) -> list[Node]:
         """The selected nodes by name."""
+        nodes = context.listers.nodes.items.values()
         by_labels = _label_test(self.labels)
         found = [node for node in nodes if by_labels(node.labels) and self.fields.matches({"metadata.name": node.name})]
         return sorted(found, key=lambda node: node.name)
 
-    async def pods(self, pods: Iterable[Pod]) -> AsyncIterator[list[Pod]]:
+    async def pods(self, context: Context) -> AsyncIterator[list[Pod]]:
         """The selected pods by namespace and name, some thousands at a time."""
-        moment = list(pods)  # what the lister holds may change while others have the event loop
+        moment = list(self._candidates(context))  # what the lister holds changes while others have the event loop
         test = self._pod_test()
         runs: list[list[tuple[str, str, Pod]]] = []
         for start in range(0, len(moment), BITE):
@@ -43,12 +45,20 @@ class Wanted:
             yield [pod for _, _, pod in piece]
             await asyncio.sleep(0)
 
+    def _candidates(self, context: Context) -> Iterable[Pod]:
+        """The pods to look at. Of one namespace, those that the collector has seen: the others have no usage."""
+        pods, batch = context.listers.pods, context.store.latest()
+        if self.namespace is None:
+            return pods.items.values()
+        if batch is None:
+            return ()
+        names = batch.entities.children(batch.entities.find_namespace(self.namespace))
+        return filter(None, (pods.get((self.namespace, name)) for name in names))
+
     def _pod_test(self) -> Callable[[Pod], bool]:
-        by_labels, fields, namespace = _label_test(self.labels), self.fields, self.namespace
+        by_labels, fields = _label_test(self.labels), self.fields
 
         def test(pod: Pod) -> bool:
-            if namespace is not None and pod.namespace != namespace:
-                return False
             if not by_labels(pod.labels):
                 return False
             return not fields or fields.matches({"metadata.name": pod.name, "metadata.namespace": pod.namespace})

@@ -234,6 +234,11 @@ def _check(text: str, faults: Callable[[str], list[str]], name: str) -> None:
         raise SelectorError(f"{name}{quoted(text)}: {'; '.join(found)}")
 
 
+def is_int64(text: str) -> bool:
+    """Whether `text` writes an integer of 64 bits, as Go's strconv.ParseInt takes it."""
+    return _int64(text) is not None
+
+
 def _int64(text: str) -> int | None:
     """The integer that `text` writes, None when it writes none of 64 bits."""
     if not _INTEGER.fullmatch(text):
