@@ -71,7 +71,7 @@ def resource_list(version: Version) -> Handler:
     def resources(_context: Context, request: Request) -> Answer:
         """The resources of this version: nodes and pods."""
         kinds = (("nodes", "NodeMetrics", False), ("pods", "PodMetrics", True))
-        listed = [
+        listed: list[Document] = [
             {"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]}
             for name, kind, namespaced in kinds
         ]
@@ -82,7 +82,7 @@ def resource_list(version: Version) -> Handler:
 
 
 def _group() -> dict[str, Document]:
-    versions = [_version(version) for version in AGGREGATED]
+    versions: list[Document] = [_version(version) for version in AGGREGATED]
     return {"name": GROUP, "versions": versions, "preferredVersion": versions[0]}
 
 

@@ -224,7 +224,7 @@ class _Parser:
         return self._tokens[self._at - 1] if words else self._read(self._at - 1)
 
     def _read(self, at: int) -> _Token:
-        token = self._tokens[at]
+        token = self._tokens[min(at, len(self._tokens) - 1)]
         return _Token(IDENTIFIER, token.text) if token.kind in _WORDS else token
 
 
