@@ -135,7 +135,7 @@ def test_any_text_is_a_number_within_int64_or_a_quantity_error(text):
     assert INT64_MIN <= amount <= INT64_MAX
 
 
-SUFFIXES = {
+POWERS = {
     "decimal": {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18},
     "binary": {"": 0, "Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60},
 }
@@ -147,7 +147,7 @@ def canonical(amount: Fraction, kind: str, base: int) -> str:
         return "0"
     fitting = {
         suffix: amount / Fraction(base) ** power
-        for suffix, power in SUFFIXES[kind].items()
+        for suffix, power in POWERS[kind].items()
         if (amount / Fraction(base) ** power).denominator == 1
     }
     suffix = min(fitting, key=lambda suffix: abs(fitting[suffix]))

@@ -102,9 +102,10 @@ REFUSED = [
     (
         "A/b",
         (
-            'unable to parse requirement: invalid label key "A/b": prefix part a DNS-1123 subdomain must consist of lower '
-            "case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. "
-            r"'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            'unable to parse requirement: invalid label key "A/b": prefix part a DNS-1123 subdomain must consist of '
+            "lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character "
+            "(e.g. 'example.com', regex used for validation is "
+            r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
         ),
     ),
     (
@@ -114,8 +115,8 @@ REFUSED = [
     (
         "a=é",
         (
-            'unable to parse requirement: invalid label value: "é": a valid label must be an empty string or consist of '
-            "alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
+            'unable to parse requirement: invalid label value: "é": a valid label must be an empty string or consist '
+            "of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
             "'MyValue',  or 'my_value',  or '12345', regex used for validation is "
             "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
         ),
