@@ -76,7 +76,7 @@ class Writer:
         """One pod as a document; None when there is no usage of one of its containers."""
         return self._alone(self._pod_texts([pod], ALONE))
 
-    async def nodes(self, nodes: Sequence[Node], link: str) -> AsyncIterator[bytes]:
+    def nodes(self, nodes: Sequence[Node], link: str) -> AsyncIterator[bytes]:
         """The list of those of `nodes` that have usage, in pieces; `link` is the path it was asked for at."""
 
         async def texts() -> AsyncIterator[list[str]]:
@@ -84,10 +84,9 @@ class Writer:
                 yield self._node_texts([(node.name, node.labels) for node in nodes[start : start + AT_ONCE]], ITEM)
                 await asyncio.sleep(0)
 
-        async for piece in self._listed(list_document(self._version, "NodeMetrics", link), texts()):
-            yield piece
+        return self._listed(list_document(self._version, "NodeMetrics", link), texts())
 
-    async def pods(self, pods: AsyncIterator[list[Pod]], link: str) -> AsyncIterator[bytes]:
+    def pods(self, pods: AsyncIterator[list[Pod]], link: str) -> AsyncIterator[bytes]:
         """The list of those of `pods` that have usage, in pieces."""
 
         async def texts() -> AsyncIterator[list[str]]:
@@ -96,8 +95,7 @@ class Writer:
                     yield self._pod_texts(some[start : start + AT_ONCE], ITEM)
                     await asyncio.sleep(0)
 
-        async for piece in self._listed(list_document(self._version, "PodMetrics", link), texts()):
-            yield piece
+        return self._listed(list_document(self._version, "PodMetrics", link), texts())
 
     def _alone(self, texts: list[str]) -> bytes | None:
         return f"{texts[0]}{self._sheet.end}".encode() if texts else None

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,6 +213,30 @@ async def test_v1alpha1_objects_are_heapsters_with_kind_and_link(cluster):
     _, listed = await document(cluster, "/apis/metrics.k8s.io/v1alpha1/nodes")
     assert listed["metadata"] == {"selfLink": "/apis/metrics.k8s.io/v1alpha1/nodes"}
     assert [item["metadata"]["selfLink"] for item in listed["items"]] == ["/apis/metrics.k8s.io/v1alpha1/nodes/node-a"]
+
+
+CAPTURES = Path(__file__).parents[1] / "captures" / "metrics-k8s-io"
+
+
+def shape(found: object) -> object:
+    """The fields of a document in their order, without their values; of a list, those of its first item."""
+    if isinstance(found, dict):
+        return [(name, None if name == "labels" else shape(value)) for name, value in found.items()]
+    return [shape(found[0])] if isinstance(found, list) else None
+
+
+@pytest.mark.parametrize(
+    ("capture", "target"),
+    [
+        ("nodes-microshift-2025", "v1beta1/nodes"),
+        ("nodes-v1alpha1-soajs-2018", "v1alpha1/nodes"),
+        ("pods-v1alpha1-soajs-2018", "v1alpha1/pods"),
+    ],
+)
+async def test_objects_have_the_fields_that_were_seen_elsewhere_in_their_order(cluster, capture, target):
+    seen = json.loads((CAPTURES / f"{capture}.json").read_bytes())
+    _, ours = await document(cluster, f"/apis/metrics.k8s.io/{target}")
+    assert shape(ours) == shape(seen)
 
 
 async def names(cluster: Cluster, target: str) -> list[str]:
@@ -512,3 +537,15 @@ async def test_a_failing_handler_says_so_without_the_cause(cluster, monkeypatch,
         "Internal error occurred: see the collector's log", 500, "InternalError"
     )
     assert "division by zero" in caplog.text
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_list_disturbs_nobody(cluster, monkeypatch):
+    from collector.api import metrics_select, metrics_writer
+
+    monkeypatch.setattr(metrics_select, "BITE", 1)
+    monkeypatch.setattr(metrics_writer, "AT_ONCE", 1)
+    dispatcher = Dispatcher(cluster.context, ROUTES, API_ROOTS)
+    pieces = (await dispatcher.answer("GET", "/apis/metrics.k8s.io/v1alpha1/pods", {})).answer.body
+    assert (await anext(pieces)).startswith(b"{")
+    await pieces.aclose()
+    assert len(await names(cluster, "/apis/metrics.k8s.io/v1alpha1/pods")) == 3
