@@ -1,11 +1,13 @@
 """Writes the pages that are tables of the code: flags, metrics, sinks. `--check` says whether they are up to date."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from collector.api import ROUTES
+from collector.api import ROUTES, aggregated
 from collector.api.families import families
+from collector.api.route import Route
 from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor, dynamic_descriptor
 from collector.options import Options, flag_name, shown_default
 from collector.selfmetrics import OWN_METRICS, PER_NODE
@@ -126,15 +128,24 @@ def routes() -> str:
         NOTE.strip() + "\n",
         "`{name}` is one segment of the path, `{name:*}` all that remain. Series routes take `start` and `end` (RFC 3339,",
         "both inclusive) and `labels=key:value,...` for labelled metrics.\n",
-        "| method | path | answer | name in the HTTP metrics |",
-        "|---|---|---|---|",
+        *_route_table(ROUTES),
+        "",
+        "## The second server, with `--api-server`\n",
+        "The group `metrics.k8s.io` as the aggregation layer asks for it. Lists take `labelSelector` and `fieldSelector`",
+        "(`metadata.name`, `metadata.namespace`), and every route `?pretty=true`.\n",
+        *_route_table(aggregated.ROUTES),
     ]
-    for route in ROUTES:
+    return "\n".join(lines) + "\n"
+
+
+def _route_table(listed: Iterable[Route]) -> list[str]:
+    lines = ["| method | path | answer | name in the HTTP metrics |", "|---|---|---|---|"]
+    for route in listed:
         about = (route.handler.__doc__ or "").split("\n")[0] or _answer_of(route.path)
         lines.append(
             f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {about} | `{route.name}` |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 _BY_ENDING = {
@@ -143,7 +154,6 @@ _BY_ENDING = {
     "/pods": "Names of pods.",
     "/containers": "Names of containers.",
     "/freecontainers": "Names of system containers.",
-    "/healthz/healthz": "`ok`, or 500 and the reason.",
 }
 """What the routes answer whose handlers are made from a pattern, not written one by one."""
 

@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from collector.api import API_ROOTS, ROUTES
 from collector.api.dispatch import Dispatcher, Outcome
+from collector.api.manner import HEAPSTER, Manner
 from collector.api.negotiation import Compressor, heapster_encoding, standard_encoding
 from collector.api.route import Context, Route
 from collector.errors import StartError
@@ -47,6 +48,7 @@ class ApiServer:
         flag: str = "--heapster-port",
         routes: Iterable[Route] = ROUTES,
         api_roots: Sequence[str] = API_ROOTS,
+        manner: Manner = HEAPSTER,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._context = context
@@ -54,7 +56,7 @@ class ApiServer:
         self._port = port
         self._flag = flag
         self._tls = tls
-        self._dispatcher = Dispatcher(context, routes, api_roots)
+        self._dispatcher = Dispatcher(context, routes, api_roots, manner)
         self._runner: web.ServerRunner | None = None
 
     @property

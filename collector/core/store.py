@@ -45,6 +45,7 @@ class MetricStore:
         self._short_retention_ns = short_retention_ns
         self._long_retention_ns = long_retention_ns
         self._short: list[DataBatch] = []
+        self._replaced: DataBatch | None = None
         self._long: list[_LongEntry] = []
         self._long_columns = tuple(INDEX[name] for name in LONG_METRICS)
 
@@ -58,6 +59,7 @@ class MetricStore:
     def add(self, batch: DataBatch) -> None:
         """Keep a frozen batch, let go of those past their time, and free the rows that only they knew."""
         now = int(self._clock() * 1e9)
+        self._replaced = self.latest()
         # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.
         self._short = [kept for kept in self._short if kept.timestamp > now - self._short_retention_ns]
         self._short.append(batch)
@@ -74,6 +76,15 @@ class MetricStore:
     def latest(self) -> DataBatch | None:
         """The batch that arrived last, None before the first."""
         return self._short[-1] if self._short else None
+
+    def before(self, batch: DataBatch) -> DataBatch | None:
+        """The batch whose timestamp comes before that of `batch`: the rates of `batch` span the two.
+
+        The one that `batch` replaced as the latest is kept for this, however long ago it was made.
+        """
+        kept = self._short if self._replaced is None else [*self._short, self._replaced]
+        earlier = [candidate for candidate in kept if candidate.timestamp < batch.timestamp]
+        return max(earlier, key=lambda candidate: candidate.timestamp, default=None)
 
     @property
     def batches(self) -> Sequence[DataBatch]:
