@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 
 from collector import __version__
+from collector.api.dispatch import Dispatcher
 from collector.api.route import Context
+from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.contracts import Sink, StartableSink
 from collector.core.entities import EntityTable
@@ -26,6 +28,7 @@ from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
 from collector.processors import build_pipeline, run_pipeline
 from collector.processors.labels import BUILT_IN, LabelCopier
+from collector.secure import HEALTH_ROUTES, SecureServer, start_if_asked
 from collector.selfmetrics import SelfMetrics
 from collector.sources.kubelet import KubeletClient, KubeletOptions
 from collector.sources.scrape import ScrapeManager, ScrapeReport
@@ -67,14 +70,18 @@ class Collector:
             observer=self._exported,
         )
         self._listers = Listers()
-        context = Context(
+        context = self._context = Context(
             self.store,
             self.metrics,
             listers=self._listers,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
         )
-        self.api = ApiServer(context, host=options.listen_ip, port=options.heapster_port, flag=port_flag)
+        certificates, gate = main_port_security(options)
+        self.api = ApiServer(
+            context, host=options.listen_ip, port=options.heapster_port, flag=port_flag, tls=certificates, gate=gate
+        )
+        self.secure: SecureServer | None = None
         self._source: ScrapeManager | None = None
         self._manager: Manager | None = None
 
@@ -104,6 +111,11 @@ class Collector:
             insecure=settings.insecure,
         )
         self._closing.push_async_callback(connection.close)
+        # Before there is any data: while its discovery is not answered, kubectl complains and no namespace can go.
+        served = Dispatcher(self._context, HEALTH_ROUTES, ())
+        self.secure = await start_if_asked(options, self._context, connection, served)
+        if self.secure is not None:
+            self._closing.push_async_callback(self.secure.stop)
         state = KubeState(connection, listers=self._listers)
         await state.start()
         self._closing.push_async_callback(state.stop)
@@ -147,9 +159,17 @@ class Collector:
         )
 
     async def run(self) -> None:
-        """Tick until cancelled."""
+        """Tick until cancelled. Raises ServerStoppedError when the second server is gone."""
         assert self._manager is not None, "start comes first"
-        await self._manager.run()
+        parts = [asyncio.create_task(self._manager.run(), name="ticks")]
+        if self.secure is not None:
+            parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        try:
+            await asyncio.gather(*parts)
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
 
     async def tick(self, end: int) -> Tick:
         """Collect one window now, the one that ends at `end` (ns since the epoch): for benchmarks and tests."""

@@ -9,6 +9,7 @@
     ├── KubernetesError       the API server refused, or its answer cannot be read
     │   └── ExpiredError      410 Gone: the resource version is too old, list again
     ├── ExportError           a sink did not take a batch
+    ├── ServerStoppedError    a server that must not end has ended: exit status 1
     └── HistoryError          a question about the past cannot be answered
 
 A message says what failed, for whom, against which limit, and what to turn.
@@ -86,3 +87,7 @@ class ExportError(HeapsterError):
 
 class HistoryError(HeapsterError):
     """A question about the past cannot be answered: the store cannot be read, or the answer takes too long."""
+
+
+class ServerStoppedError(HeapsterError):
+    """A server that is to serve for as long as the process lives serves no longer."""
