@@ -23,6 +23,7 @@ from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.options import SECOND, Options
 from collector.selfsigned import self_signed_pair
+from collector.watchedfiles import NamedFile
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class SecureServer:
         self._context = context
         self._dispatcher = dispatcher
         self._server: ApiServer | None = None
+        self.authenticator: Authenticator | None = None
+        """Known after `start`."""
         self._closing = contextlib.AsyncExitStack()
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -79,7 +82,9 @@ class SecureServer:
         tokens = await building.enter_async_context(_asked(options.authentication_kubeconfig, connection))
         access = await building.enter_async_context(_asked(options.authorization_kubeconfig, connection))
         config = auth_config(options, None if options.authentication_skip_lookup else tokens)
-        authenticator = Authenticator(config, Reviewer(tokens), options.authentication_token_webhook_cache_ttl / SECOND)
+        self.authenticator = authenticator = Authenticator(
+            config, Reviewer(tokens), options.authentication_token_webhook_cache_ttl / SECOND
+        )
         building.push_async_callback(authenticator.close)
         lifetimes = Lifetimes(
             options.authorization_webhook_cache_authorized_ttl / SECOND,
@@ -87,6 +92,7 @@ class SecureServer:
         )
         authorizer = Authorizer(Reviewer(access), lifetimes)
         building.push_async_callback(authorizer.close)
+        certificates = await asyncio.to_thread(serving_certificates, options)
         server = ApiServer(
             self._context,
             host=options.bind_address,
@@ -94,13 +100,15 @@ class SecureServer:
             flag="--secure-port",
             host_flag="--bind-address",
             dispatcher=self._dispatcher,
-            tls=await asyncio.to_thread(serving_certificates, options),
+            tls=certificates,
             gate=ReviewGate(authenticator, authorizer),
         )
+        certificates.load()
+        config.load()
+        await config.look()  # while the front proxy is not known, its requests would be refused
         await server.start()
         building.push_async_callback(server.stop)
         self._server = server
-        # The port is open before the first look is over: until then only tokens are known.
         self._refreshing = asyncio.create_task(config.run(), name="authentication config")
         building.push_async_callback(_cancelled, self._refreshing)
 
@@ -118,7 +126,8 @@ def serving_certificates(options: Options) -> ServingCertificates:
     if not certificate:
         certificate, key = self_signed_pair(options.cert_dir, _addresses(options.bind_address))
         flags = ("--cert-dir", "--cert-dir")
-    return ServingCertificates(PairFiles(flags, certificate, key, ask_client=True), others)
+    pair = NamedFile(flags[0], certificate), NamedFile(flags[1], key)
+    return ServingCertificates(PairFiles(*pair, ask_client=True), others)
 
 
 def auth_config(options: Options, lookup: ApiConnection | None) -> AuthConfig:

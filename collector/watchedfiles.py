@@ -7,6 +7,7 @@ swapped directory of a Kubernetes secret all show.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -26,12 +27,22 @@ class FileFault(ValueError):  # noqa: N818  # it is what is wrong with a file, i
     """What is wrong with the content; the message names the file."""
 
 
-class WatchedFiles(Generic[T]):
-    """A value made of the files at `paths` by `build`, which raises FileFault; `what` names it in messages."""
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file, and the flag that names it."""
 
-    def __init__(self, what: str, paths: Sequence[str], build: Callable[[Sequence[bytes]], T]) -> None:
-        self._what = what
-        self._paths = tuple(Path(path) for path in paths)
+    flag: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.flag} {self.path}"
+
+
+class WatchedFiles(Generic[T]):
+    """A value that `build` makes of the contents of `files`; it raises FileFault for contents it cannot use."""
+
+    def __init__(self, files: Sequence[NamedFile], build: Callable[[Sequence[bytes]], T]) -> None:
+        self._files = tuple(files)
         self._build = build
         self._seen: _Signature = ()
         self._contents: tuple[bytes, ...] = ()
@@ -56,7 +67,6 @@ class WatchedFiles(Generic[T]):
         return self._value
 
     def _reread(self) -> None:
-        before = self._contents
         try:
             self._read()
         except FileFault as error:
@@ -65,34 +75,33 @@ class WatchedFiles(Generic[T]):
                 log.warning("%s; the one read before stays in use", error)
             return
         self._complaint = ""
-        if self._contents != before:
-            log.info("%s: read again and in use", self._what)
+        log.info("%s: read again", " and ".join(map(str, self._files)))
 
     def _read(self) -> None:
-        contents = tuple(map(_content, self._paths))
+        contents = tuple(map(_content, self._files))
         if contents != self._contents:
             self._value = self._build(contents)
             self._contents = contents
 
     def _signature(self) -> _Signature:
         """What changes with a file; taken before it is read, so that a change in between is seen the next time."""
-        return tuple(map(_state, self._paths))
+        return tuple(map(_state, self._files))
 
 
-def _state(path: Path) -> tuple[int, int, int, int, int] | None:
+def _state(file: NamedFile) -> tuple[int, int, int, int, int] | None:
     try:
-        found = path.stat()
+        found = Path(file.path).stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _content(path: Path) -> bytes:
+def _content(file: NamedFile) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        with Path(file.path).open("rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise FileFault(f"{path} cannot be read: {error.strerror or error}") from error
+        raise FileFault(f"{file} cannot be read: {error.strerror or error}") from error
     if len(content) > MOST_BYTES:
-        raise FileFault(f"{path} is longer than {MOST_BYTES} bytes: is it a PEM file?")
+        raise FileFault(f"{file} is longer than {MOST_BYTES} bytes: is it a PEM file?")
     return content

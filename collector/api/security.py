@@ -11,6 +11,7 @@ pair, users                    the same                          open        ope
 from collector.api.gate import CertificateGate, allowed_users
 from collector.api.tls import PairFiles, ServingCertificates, ca_files
 from collector.options import Options
+from collector.watchedfiles import NamedFile
 
 
 def main_port_security(options: Options) -> tuple[ServingCertificates | None, CertificateGate | None]:
@@ -18,7 +19,8 @@ def main_port_security(options: Options) -> tuple[ServingCertificates | None, Ce
     if not options.tls_cert:
         return None, None
     ask_client = bool(options.tls_client_ca or options.allowed_users)
-    pair = PairFiles(("--tls-cert", "--tls-key"), options.tls_cert, options.tls_key, ask_client=ask_client)
+    files = NamedFile("--tls-cert", options.tls_cert), NamedFile("--tls-key", options.tls_key)
+    pair = PairFiles(*files, ask_client=ask_client)
     if not options.tls_client_ca:
         return ServingCertificates(pair), None
     authorities = ca_files("--tls-client-ca", options.tls_client_ca)

@@ -18,7 +18,7 @@ from OpenSSL import SSL
 
 from collector.errors import UsageError
 from collector.kube.certificates import CaPool
-from collector.watchedfiles import FileFault, WatchedFiles
+from collector.watchedfiles import FileFault, NamedFile, WatchedFiles
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +35,16 @@ class Pair:
 
 
 class PairFiles:
-    """A certificate and its key on disk; `flags` and the paths are named in messages."""
+    """A certificate and its key on disk; `names`, where given, take the place of those in the certificate."""
 
-    def __init__(
-        self, flags: tuple[str, str], certificate: str, key: str, names: Sequence[str] = (), *, ask_client: bool
-    ) -> None:
+    def __init__(self, certificate: NamedFile, key: NamedFile, names: Sequence[str] = (), *, ask_client: bool) -> None:
         self.names: Final = frozenset(name.lower() for name in names)
         self.choose: Callable[[SSL.Connection], None] | None = None
         """Called with each connection whose client names a host; set before `load`."""
-        self._flags = flags
-        self._paths = (certificate, key)
+        self._certificate = certificate
+        self._key = key
         self._ask_client = ask_client
-        what = f"{flags[0]} {certificate}" + (f" and {flags[1]} {key}" if key != certificate else "")
-        self._files = WatchedFiles(what, self._paths, self._build)
+        self._files = WatchedFiles([certificate, key], self._build)
 
     def load(self) -> None:
         """Read the pair for the first time. Raises StartError."""
@@ -58,18 +55,17 @@ class PairFiles:
         return self._files.current()
 
     def _build(self, contents: Sequence[bytes]) -> Pair:
-        where = tuple(f"{flag} {path}" for flag, path in zip(self._flags, self._paths, strict=True))
-        chain = read_certificates(contents[0], where[0])
+        chain = read_certificates(contents[0], self._certificate)
         now = dt.datetime.now(dt.UTC)
         if chain[0].not_valid_after_utc < now:
-            log.warning("%s expired on %s; clients will refuse it", where[0], chain[0].not_valid_after_utc)
+            log.warning("%s expired on %s; clients will refuse it", self._certificate, chain[0].not_valid_after_utc)
         context = _server_context(ask_client=self._ask_client, choose=self.choose)
         try:
             key = serialization.load_pem_private_key(contents[1], password=None)
         except TypeError as error:
-            raise FileFault(f"{where[1]} is encrypted: give a key without a passphrase") from error
+            raise FileFault(f"{self._key} is encrypted: give a key without a passphrase") from error
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise FileFault(f"{where[1]} holds no private key in PEM form") from error
+            raise FileFault(f"{self._key} holds no private key in PEM form") from error
         try:
             context.use_certificate(chain[0])
             for certificate in chain[1:]:
@@ -77,7 +73,7 @@ class PairFiles:
             context.use_privatekey(key)  # type: ignore[arg-type]  # the kinds TLS has no use for are refused below
             context.check_privatekey()
         except (SSL.Error, TypeError) as error:
-            raise FileFault(f"{where[1]} is not the key of {where[0]}: {_words(error)}") from error
+            raise FileFault(f"{self._key} is not the key of {self._certificate}: {_words(error)}") from error
         return Pair(context, self.names or certificate_names(chain[0]))
 
 
@@ -115,15 +111,11 @@ class ServingCertificates:
 
 def ca_files(flag: str, path: str) -> WatchedFiles[CaPool]:
     """The CAs in one file; its `load` raises StartError."""
-
-    def build(contents: Sequence[bytes]) -> CaPool:
-        read_certificates(contents[0], f"{flag} {path}")
-        return CaPool(contents[0])
-
-    return WatchedFiles(f"{flag} {path}", [path], build)
+    file = NamedFile(flag, path)
+    return WatchedFiles([file], lambda contents: CaPool(read_certificates(contents[0], file)))
 
 
-def read_certificates(pem: bytes, where: str) -> list[x509.Certificate]:
+def read_certificates(pem: bytes, where: NamedFile) -> list[x509.Certificate]:
     """The certificates of a PEM bundle, at least one. Raises FileFault."""
     try:
         return x509.load_pem_x509_certificates(pem)
@@ -148,8 +140,9 @@ def sni_pair(text: str, *, ask_client: bool) -> PairFiles:
     certificate, comma, key = files.partition(",")
     if not comma or not certificate or not key or "," in key:
         raise UsageError(f"--tls-sni-cert-key {text!r}: write CERT,KEY or CERT,KEY:NAME,NAME")
-    flags = ("--tls-sni-cert-key", "--tls-sni-cert-key")
-    return PairFiles(flags, certificate, key, [n for n in names.split(",") if n], ask_client=ask_client)
+    flag = "--tls-sni-cert-key"
+    wanted = [name for name in names.split(",") if name]
+    return PairFiles(NamedFile(flag, certificate), NamedFile(flag, key), wanted, ask_client=ask_client)
 
 
 def _server_context(*, ask_client: bool, choose: Callable[[SSL.Connection], None] | None) -> SSL.Context:

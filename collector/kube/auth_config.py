@@ -145,10 +145,10 @@ class AuthConfig:
         log.info("config map kube-system/%s was read: %s", NAME, ", ".join(sorted(data)) or "it is empty")
         with self._part("client-ca-file"):
             pem = data.get("client-ca-file", "")
-            self._found_users = CaPool(pem.encode()) if pem.strip() else None
+            self._found_users = CaPool.of_pem(pem) if pem.strip() else None
         with self._part("requestheader-client-ca-file and its neighbours"):
             pem = data.get("requestheader-client-ca-file", "")
-            self._found_proxy = _proxy(data, CaPool(pem.encode())) if pem.strip() else None
+            self._found_proxy = _proxy(data, CaPool.of_pem(pem)) if pem.strip() else None
 
     @contextlib.contextmanager
     def _part(self, what: str) -> Iterator[None]:

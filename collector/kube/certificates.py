@@ -55,15 +55,19 @@ class Peer:
 
 
 class CaPool:
-    """The CAs of one PEM bundle. ValueError when it holds no certificate or one that cannot be read."""
+    """Some CAs."""
 
-    def __init__(self, pem: bytes) -> None:
-        certificates = x509.load_pem_x509_certificates(pem)
+    def __init__(self, certificates: Sequence[x509.Certificate]) -> None:
         self._store = crypto.X509Store()
         self._store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # also a CA that another one signed is a root
         for certificate in certificates:
             self._store.add_cert(crypto.X509.from_cryptography(certificate))
         self._accepted: WeakKeyDictionary[Peer, dt.datetime] = WeakKeyDictionary()
+
+    @classmethod
+    def of_pem(cls, pem: str) -> "CaPool":
+        """The CAs of a PEM bundle. ValueError when it holds no certificate or one that cannot be read."""
+        return cls(x509.load_pem_x509_certificates(pem.encode()))
 
     def fault(self, peer: Peer) -> str | None:
         """Why these CAs do not vouch for the certificate of `peer`, in Go's words; None when they do.
