@@ -3,11 +3,9 @@
 `CertificateGate` is the main port's (behaviour reference, 1.8), `ReviewGate` the second server's (8.9).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
-
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from collector.api.route import Answer
 from collector.api.target import parse_query, split_target
@@ -35,7 +33,7 @@ class Ask:
 
     method: str
     target: str
-    headers: Mapping[str, str]
+    headers: Iterable[tuple[str, str]]
     peer: Peer | None
 
 
@@ -115,11 +113,10 @@ def allowed_users(text: str) -> frozenset[str] | None:
     return frozenset(name.strip() for name in text.split(",")) if text else None
 
 
-def _headers(headers: Mapping[str, str]) -> Headers:
+def _headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Name in lower case -> its values in order."""
-    assert isinstance(headers, CIMultiDict | CIMultiDictProxy)
     found: dict[str, list[str]] = {}
-    for name, value in headers.items():
+    for name, value in headers:
         found.setdefault(name.lower(), []).append(value)
     return found
 

@@ -148,7 +148,7 @@ class ApiServer:
     async def _outcome(self, request: web.BaseRequest) -> Outcome:
         target = _target(request)
         if self._gate is not None:
-            ask = Ask(request.method, target, request.headers, request.get_extra_info("peer"))
+            ask = Ask(request.method, target, request.headers.items(), request.get_extra_info("peer"))
             refusal = await self._gate.refusal(ask)
             if refusal is not None:
                 return Outcome(refusal, REFUSED, api=False)

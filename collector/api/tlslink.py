@@ -98,7 +98,7 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
                 if self._application is None and not self._handshake():
                     continue
                 self._decrypt()
-        except SSL.Error as error:
+        except (SSL.Error, ValueError) as error:  # the second: a certificate that cannot be read
             log.debug("TLS with %s failed: %s", self.get_extra_info("peername"), error)
             self._ended = True
             self._flush()  # the alert that tells the client why
@@ -212,8 +212,8 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
             self._flush()
             return False
         self._flush()
-        self._settle()
         self._peer = _peer(self._tls)
+        self._settle()
         self._application = cast("asyncio.Protocol", self._make_application())
         self._application.connection_made(self)
         return True

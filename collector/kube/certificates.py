@@ -32,23 +32,22 @@ _CLIENT_USAGES: Final = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyU
 
 
 class Peer:
-    """The other end of one TLS connection: the certificates it showed, its own first. Never empty."""
+    """The other end of one TLS connection: the certificates it showed, its own first. Never empty.
 
-    __slots__ = ("__weakref__", "chain")
+    ValueError for a certificate that cannot be read; OpenSSL passes some of those.
+    """
+
+    __slots__ = ("__weakref__", "chain", "common_name", "organizations", "valid_from", "valid_until")
 
     def __init__(self, chain: Sequence[x509.Certificate]) -> None:
         self.chain: Final = tuple(chain)
-
-    @property
-    def common_name(self) -> str:
-        """The last common name of the subject, as Go reads it; empty when there is none."""
         names = self._values(NameOID.COMMON_NAME)
-        return names[-1] if names else ""
-
-    @property
-    def organizations(self) -> tuple[str, ...]:
-        """The organizations of the subject: Kubernetes reads them as groups."""
-        return self._values(NameOID.ORGANIZATION_NAME)
+        self.common_name: Final = names[-1] if names else ""
+        """The last one of the subject, as Go reads it; empty when there is none."""
+        self.organizations: Final = self._values(NameOID.ORGANIZATION_NAME)
+        """Of the subject: Kubernetes reads them as groups."""
+        self.valid_from: Final = chain[0].not_valid_before_utc
+        self.valid_until: Final = chain[0].not_valid_after_utc
 
     def _values(self, oid: x509.ObjectIdentifier) -> tuple[str, ...]:
         return tuple(str(entry.value) for entry in self.chain[0].subject.get_attributes_for_oid(oid))
@@ -77,8 +76,7 @@ class CaPool:
         now = dt.datetime.now(dt.UTC)
         if now < self._accepted.get(peer, now):
             return None
-        leaf = peer.chain[0]
-        if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        if not peer.valid_from <= now <= peer.valid_until:
             return _EXPIRED
         certificate, *others = map(crypto.X509.from_cryptography, peer.chain)
         try:
@@ -97,6 +95,7 @@ def _allows_clients(certificate: x509.Certificate) -> bool:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True
-    except ValueError:  # an extension that cannot be read might restrict anything
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        # An extension that cannot be read might restrict anything.
         return False
     return not _CLIENT_USAGES.isdisjoint(usages)
