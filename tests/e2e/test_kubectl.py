@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from collector.api import aggregated
+from collector.api.dispatch import Dispatcher
 from collector.api.route import Context
 from collector.api.server import ApiServer
 from collector.app import Collector
@@ -129,15 +130,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             samples.append({name: cluster.truth(name) for name in cluster.node_names})
             await collector.tick(window(cycle))
         await asyncio.sleep(0)
-        second = ApiServer(
-            Context(collector.store, collector.metrics, listers=collector._listers),
-            host="127.0.0.1",
-            port=0,
-            flag="--secure-port",
-            routes=aggregated.ROUTES,
-            api_roots=aggregated.API_ROOTS,
-            manner=aggregated.MANNER,
-        )
+        context = Context(collector.store, collector.metrics, listers=collector._listers)
+        answering = Dispatcher(context, aggregated.ROUTES, aggregated.API_ROOTS, aggregated.MANNER)
+        second = ApiServer(context, host="127.0.0.1", port=0, flag="--secure-port", dispatcher=answering)
         await second.start()
         try:
             async with Front(cluster, second.port) as front:
