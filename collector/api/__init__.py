@@ -5,11 +5,21 @@ answer) and `server` (from an answer to bytes on the wire). A new endpoint is a 
 ROUTES; a new group is a module, its routes here and, when it answers like Heapster's API, its root.
 """
 
-from collector.api import health, model, own, prometheus
+from collector.api import debug, export, health, model, own, prometheus
 from collector.api.route import Route
 
-ROUTES: tuple[Route, ...] = (*model.ROUTES, *health.ROUTES, *own.ROUTES, *prometheus.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *model.ROUTES,
+    *export.ROUTES,
+    *health.ROUTES,
+    *own.ROUTES,
+    *prometheus.ROUTES,
+    *debug.ROUTES,
+)
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
 
-API_ROOTS: tuple[str, ...] = (model.ROOT,)
-"""Below these paths errors are Heapster's API errors, and answers are compressed as its API compressed them."""
+API_ROOTS: tuple[str, ...] = (model.ROOT, export.ROOT, export.SCHEMA_ROOT, debug.ROOT)
+"""Below these paths errors are Heapster's API errors, and answers are compressed as its API compressed them.
+
+A root that ends with a slash is no path without it: a client is sent to the one with it.
+"""
