@@ -5,7 +5,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from collector.api import ROUTES
+from collector.api.components import spec_of
 from collector.api.families import families
+from collector.api.openapi import document_text
 from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor
 from collector.options import Options, flag_name, shown_default
 from collector.selfmetrics import OWN_METRICS, PER_NODE
@@ -106,31 +108,16 @@ def routes() -> str:
         "# HTTP API\n",
         NOTE.strip() + "\n",
         "`{name}` is one segment of the path, `{name:*}` all that remain. Series routes take `start` and `end` (RFC 3339,",
-        "both inclusive) and `labels=key:value,...` for labelled metrics.\n",
+        "both inclusive) and `labels=key:value,...` for labelled metrics. The same as an OpenAPI document: [openapi.json](openapi.json),",
+        "served at `/openapi.json`.\n",
         "| method | path | answer | name in the HTTP metrics |",
         "|---|---|---|---|",
     ]
-    for route in ROUTES:
-        about = (route.handler.__doc__ or "").split("\n")[0] or _answer_of(route.path)
-        lines.append(
-            f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {about} | `{route.name}` |"
-        )
+    lines += [
+        f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {spec_of(route).about} | `{route.name}` |"
+        for route in ROUTES
+    ]
     return "\n".join(lines) + "\n"
-
-
-_BY_ENDING = {
-    "/metrics/{metric:*}": "Series of one metric.",
-    "/metrics": "Names of the metrics there are.",
-    "/pods": "Names of pods.",
-    "/containers": "Names of containers.",
-    "/freecontainers": "Names of system containers.",
-    "/healthz/healthz": "`ok`, or 500 and the reason.",
-}
-"""What the routes answer whose handlers are made from a pattern, not written one by one."""
-
-
-def _answer_of(path: str) -> str:
-    return next(text for ending, text in _BY_ENDING.items() if path.endswith(ending))
 
 
 def prometheus() -> str:
@@ -157,7 +144,14 @@ def prometheus() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"flags.md": flags, "metrics.md": metrics, "sinks.md": sinks, "api.md": routes, "prometheus.md": prometheus}
+PAGES = {
+    "flags.md": flags,
+    "metrics.md": metrics,
+    "sinks.md": sinks,
+    "api.md": routes,
+    "prometheus.md": prometheus,
+    "openapi.json": lambda: document_text(ROUTES),
+}
 
 
 def main() -> int:

@@ -5,16 +5,11 @@ answer) and `server` (from an answer to bytes on the wire). A new endpoint is a 
 ROUTES; a new group is a module, its routes here and, when it answers like Heapster's API, its root.
 """
 
-from collector.api import debug, export, health, model, own, prometheus
+from collector.api import debug, export, health, model, openapi, own, prometheus
 from collector.api.route import Route
 
-ROUTES: tuple[Route, ...] = (
-    *model.ROUTES,
-    *export.ROUTES,
-    *health.ROUTES,
-    *own.ROUTES,
-    *prometheus.ROUTES,
-    *debug.ROUTES,
+ROUTES: tuple[Route, ...] = openapi.with_document(
+    (*model.ROUTES, *export.ROUTES, *health.ROUTES, *own.ROUTES, *prometheus.ROUTES, *debug.ROUTES)
 )
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
 

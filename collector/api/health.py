@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from collector.api.route import ANY, Answer, Context, Request, Route, Style, text_answer
+from collector.api.spec import Parameter, Spec
 from collector.core.metrics import Kind
 
 MAX_AGE_NS = 180 * 1_000_000_000
@@ -51,7 +52,10 @@ def _failure(text: str) -> Answer:
     return Answer(text.encode(), "text/plain; charset=utf-8", 500, {"X-Content-Type-Options": "nosniff"})
 
 
+_ALL = Spec(query=(Parameter("verbose", "Tell of each check.", {"type": "string"}),), errors=(500,))
+_ONE = Spec(errors=(500,), about="`ok`, or 500 and the reason.")
+
 ROUTES: tuple[Route, ...] = (
-    Route(ANY, "/healthz", healthz, Style.PLAIN, "healthz"),
-    *(Route(ANY, f"/healthz/{name}", single_check(name), Style.PLAIN, "healthz") for name in CHECKS),
+    Route(ANY, "/healthz", healthz, Style.PLAIN, "healthz", _ALL),
+    *(Route(ANY, f"/healthz/{name}", single_check(name), Style.PLAIN, "healthz", _ONE) for name in CHECKS),
 )

@@ -15,9 +15,13 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from collector.api.negotiation import openmetrics_wanted
 from collector.api.route import ANY, Answer, Context, Request, Route, Style
+from collector.api.spec import Spec
 
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
+
+TEXTS = ("text/plain", "application/openmetrics-text")
+"""The two formats, without their versions."""
 
 SAMPLES_AT_ONCE = 1000
 _CREATED = "_created"
@@ -65,4 +69,4 @@ class _One(Collector):
         return iter(()) if self._metric is None else iter((self._metric,))
 
 
-ROUTES: tuple[Route, ...] = (Route(ANY, "/metrics", own_metrics, Style.PLAIN, "prometheus"),)
+ROUTES: tuple[Route, ...] = (Route(ANY, "/metrics", own_metrics, Style.PLAIN, "prometheus", Spec(content=TEXTS)),)

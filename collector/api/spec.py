@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
+TEXT = "text/plain"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
