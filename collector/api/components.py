@@ -76,8 +76,9 @@ def _listed(item: Schema) -> Schema:
     return Schema(f"{item.name}List", {"type": "object", "required": ["items"], "properties": properties})
 
 
-START = Parameter("start", "The oldest moment, RFC 3339 with a zone.", TIME)
-END = Parameter("end", "The newest moment, RFC 3339 with a zone; now when it is not given.", TIME)
+_MOMENT = {"anyOf": [TIME, {"const": ""}]}
+START = Parameter("start", "The oldest moment, RFC 3339 with a zone; empty is as if it were not given.", _MOMENT)
+END = Parameter("end", "The newest moment, RFC 3339 with a zone; now when it is empty or not given.", _MOMENT)
 LABELS = Parameter(
     "labels",
     "All labels of a labelled value, as key:value,key:value.",

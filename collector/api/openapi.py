@@ -182,7 +182,7 @@ def _template(path: str) -> str:
 
 
 def _words(path: str) -> list[str]:
-    return re.findall(r"[A-Za-z0-9-]+", path)
+    return re.findall(r"[A-Za-z0-9{}-]+", path)
 
 
 def _group(path: str) -> str:
