@@ -10,7 +10,7 @@ from collector.api.families import families
 from collector.api.openapi import document_text
 from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor
 from collector.options import Options, flag_name, shown_default
-from collector.selfmetrics import OWN_METRICS, PER_NODE
+from collector.selfmetrics import HEAPSTER_SUMMARIES, LAST_SCRAPE, OWN_METRICS, OWN_SUMMARIES, OwnSummary
 from sinks import SINKS
 
 DOCS = Path(__file__).parent
@@ -139,9 +139,25 @@ def prometheus() -> str:
     lines += ["", "## `/metrics`: the collector itself\n", "| metric | type | labels | meaning |", "|---|---|---|---|"]
     lines += [
         f"| `{row.name}` | {row.type.name.lower()} | {', '.join(f'`{label}`' for label in row.labels)} | {row.help} |"
-        for row in (*OWN_METRICS, *PER_NODE)
+        for row in (*OWN_METRICS, LAST_SCRAPE)
+    ]
+    lines += map(_summary_row, OWN_SUMMARIES)
+    lines += [
+        "",
+        "## `/metrics`: Heapster's names in no base unit\n",
+        "The same observations, for old alerts and dashboards; `/metrics?names=base` leaves them out, and then",
+        "`promtool check metrics` has no complaint. Quantiles (0.5, 0.9, 0.99) are exact ones of the last ten minutes, of the",
+        "latest 120 observations at most.\n",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+        *map(_summary_row, HEAPSTER_SUMMARIES),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _summary_row(row: OwnSummary) -> str:
+    labels = f"`{row.label}`, `quantile`" if row.quantiles else f"`{row.label}`"
+    return f"| `{row.name}` | summary | {labels} | {row.help} |"
 
 
 PAGES = {
