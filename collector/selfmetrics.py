@@ -2,7 +2,7 @@
 
 Every metric of Heapster is here under its own name (behaviour reference, section 2.9). `promtool check metrics` refuses
 `..._milliseconds`, so these names are a registry of their own, which a reader may leave out; beside each stands one
-in base units, with buckets in place of quantiles (docs/decisions/0006).
+in base units, with buckets in place of quantiles.
 """
 
 import platform
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from prometheus_client import (
@@ -28,6 +29,10 @@ from collector.windows import QUANTILES, Windows
 
 SOURCE_RETENTION_S = 15 * 60
 """The series of a node that was not scraped for this long are dropped: nodes come and go, memory must not."""
+
+
+SERIES_AT_ONCE = 200
+"""Series of a summary made between two looks at the event loop."""
 
 
 class OwnType(Enum):
@@ -271,7 +276,7 @@ def _build(row: OwnMetric, registry: CollectorRegistry) -> Any:
 
 
 class _Summaries(Collector):
-    """Summaries over windows, one family after the other, so that a reader may pause between them."""
+    """Summaries over windows."""
 
     def __init__(
         self, rows: Sequence[OwnSummary], windows: Mapping[str, Windows], last: OwnMetric | None = None
@@ -281,25 +286,22 @@ class _Summaries(Collector):
         self._last = last
 
     def collect(self) -> Iterator[Metric]:
+        """A family of many series comes in several parts of one name, so that none is long in the making."""
         for row in self._rows:
-            family = self._family(row)
-            if family.samples:  # as in Heapster, a name comes with its first series
-                yield family
+            yield from self._parts(row)
         if self._last is not None:
             ends = GaugeMetricFamily(self._last.name, self._last.help, labels=self._last.labels)
             for source, end in self._windows[SCRAPES].ends():
                 ends.add_metric((source,), end)
             yield ends
 
-    def _family(self, row: OwnSummary) -> Metric:
-        family = SummaryMetricFamily(row.name, row.help, labels=(row.label,))
-        if not row.quantiles:
-            for label, count, total in self._windows[row.window].totals():
-                family.add_metric((label,), count, total * row.factor)
-            return family
-        for found in self._windows[row.window].summaries(time.time()):
-            for quantile, value in zip(QUANTILES, found.quantiles, strict=True):
-                labels = {row.label: found.label, "quantile": str(quantile)}
-                family.add_sample(row.name, labels, value * row.factor)
-            family.add_metric((found.label,), found.count, found.total * row.factor)
-        return family
+    def _parts(self, row: OwnSummary) -> Iterator[Metric]:
+        summaries = self._windows[row.window].summaries(time.time(), quantiles=row.quantiles)
+        while part := list(islice(summaries, SERIES_AT_ONCE)):  # as in Heapster, a name comes with its first series
+            family = SummaryMetricFamily(row.name, row.help, labels=(row.label,))
+            for found in part:
+                for quantile, value in zip(QUANTILES, found.quantiles, strict=False):
+                    labels = {row.label: found.label, "quantile": str(quantile)}
+                    family.add_sample(row.name, labels, value * row.factor)
+                family.add_metric((found.label,), found.count, found.total * row.factor)
+            yield family

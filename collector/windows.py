@@ -1,8 +1,8 @@
 """Sums since the start and quantiles of the last ten minutes, for many series at once: rows of two small arrays."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ WINDOW_S = 600.0
 LATEST = 120
 """Nor do any before the latest this many of a series: ten minutes of cycles of 5 s."""
 
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Summary:
     count: int
     total: float
     quantiles: tuple[float, ...]
-    """In the order of QUANTILES; NaN when there is no observation in the window."""
+    """In the order of QUANTILES; NaN when there is no observation in the window. Empty when not asked for."""
 
 
 class Windows:
@@ -71,29 +71,26 @@ class Windows:
         """When each series was last added to."""
         return ((label, series.end) for label, series in self._series.items())
 
-    def totals(self) -> Iterator[tuple[str, int, float]]:
-        """Each series' count and sum since the start."""
-        return ((label, series.count, series.total) for label, series in self._series.items())
-
-    def summaries(self, now: float) -> Iterator[Summary]:
-        """Each series with its quantiles: exact ones, of the nearest rank, over the observations in the window."""
+    def summaries(self, now: float, *, quantiles: bool = True) -> Iterator[Summary]:
+        """Each series, with its quantiles: exact ones, of the nearest rank, over the observations in the window."""
         known = list(self._series.items())
         for first in range(0, len(known), ROWS_AT_ONCE):
             piece = known[first : first + ROWS_AT_ONCE]
-            rows = [series.row for _, series in piece]
-            # What is no observation of the window sorts behind all that are.
-            seen = np.array([min(series.count, LATEST) for _, series in piece])
-            young = self._moments[rows] >= now - self._epoch - WINDOW_S
-            young &= np.arange(LATEST) < seen[:, None]
-            ordered = np.sort(np.where(young, self._values[rows], np.inf), axis=1)
-            counts = young.sum(axis=1)
-            ranks = [np.maximum(np.ceil(q * counts).astype(np.intp) - 1, 0) for q in QUANTILES]
-            columns = [ordered[np.arange(len(piece)), rank].tolist() for rank in ranks]
-            for (label, series), count, quantiles in zip(
-                piece, counts.tolist(), zip(*columns, strict=True), strict=True
-            ):
-                nothing = (math.nan,) * len(QUANTILES)
-                yield Summary(label, series.count, series.total, quantiles if count else nothing)
+            found = self._quantiles([series for _, series in piece], now) if quantiles else repeat(())
+            for (label, series), of_series in zip(piece, found, strict=False):
+                yield Summary(label, series.count, series.total, of_series)
+
+    def _quantiles(self, piece: Sequence[_Series], now: float) -> Iterable[tuple[float, ...]]:
+        rows = [series.row for series in piece]
+        seen = np.array([min(series.count, LATEST) for series in piece])
+        young = self._moments[rows] >= now - self._epoch - WINDOW_S
+        young &= np.arange(LATEST) < seen[:, None]
+        # What is no observation of the window sorts behind all that are.
+        ordered = np.sort(np.where(young, self._values[rows], np.inf), axis=1)
+        counts = young.sum(axis=1)
+        ranks = [np.maximum(np.ceil(q * counts).astype(np.intp) - 1, 0) for q in QUANTILES]
+        columns = [np.where(counts > 0, ordered[np.arange(len(rows)), rank], np.nan).tolist() for rank in ranks]
+        return zip(*columns, strict=True)
 
     def forget_before(self, oldest: float) -> None:
         """Drop the series that were last added to before `oldest`."""

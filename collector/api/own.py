@@ -46,15 +46,17 @@ def own_metrics(context: Context, request: Request) -> Answer:
 async def registry_text(
     registries: Sequence[CollectorRegistry], encoder: Callable[[Collector], bytes]
 ) -> AsyncIterator[bytes]:
-    """All that `encoder` would write of `registries`, in pieces."""
+    """All that `encoder` would write of `registries`, in pieces; parts of one family stand below one head."""
     ending = encoder(_One(None))  # what stands behind the last family
+    before = ""
     for metric in chain.from_iterable(registry.collect() for registry in registries):
         for piece in _pieces(metric):
             text = encoder(_One(piece)).removesuffix(ending)
-            if piece is not metric:
+            if piece is not metric or metric.name == before:
                 text = b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"# "))
             yield text
             await asyncio.sleep(0)
+        before = metric.name
     yield ending
 
 
