@@ -13,6 +13,11 @@ ROUTES: tuple[Route, ...] = openapi.with_document(
 )
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
 
+STORELESS_ROUTES: tuple[Route, ...] = openapi.with_document(
+    (export.SCHEMA_ROUTE, *health.ROUTES, *own.ROUTES, *debug.ROUTES)
+)
+"""Those that need no batch kept in memory: all there is with --disable-metric-sink; the others are not found then."""
+
 API_ROOTS: tuple[str, ...] = (model.ROOT, export.ROOT, export.SCHEMA_ROOT, debug.ROOT)
 """Below these paths errors are Heapster's API errors, and answers are compressed as its API compressed them.
 

@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from types import CodeType, FrameType
 from typing import Any
-from urllib.parse import unquote
 
 from collector.api.route import (
     Answer,
@@ -34,7 +33,7 @@ from collector.api.route import (
     text_answer,
 )
 from collector.api.spec import TEXT, Parameter, Spec
-from collector.uris import MASK, SECRET_OPTIONS
+from collector.uris import masked
 
 ROOT = "/debug/pprof/"
 """With its slash: without it, a client is sent here."""
@@ -51,23 +50,10 @@ STACKS = 500
 _profiling = threading.Lock()
 """The interpreter has room for one profiler."""
 
-_USER_INFO = re.compile("//[^/?#]*@")
-_OPTION = re.compile("([?&;])([^=&;]*)=([^&]*)")
-
 
 def cmdline(_context: Context, _request: Request) -> Answer:
     """The arguments of the process, NUL between them; secrets in URIs are masked."""
     return text_answer("\0".join(map(masked, sys.argv)))
-
-
-def masked(argument: str) -> str:
-    """`argument` with what its URI keeps secret (user info, secret options) masked."""
-
-    def value(option: re.Match[str]) -> str:
-        secret = unquote(option[2]) in SECRET_OPTIONS
-        return f"{option[1]}{option[2]}={MASK if secret else option[3]}"
-
-    return _OPTION.sub(value, _USER_INFO.sub(f"//{MASK}@", argument))
 
 
 async def profile(_context: Context, request: Request) -> Answer:

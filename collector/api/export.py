@@ -280,7 +280,10 @@ _SCHEMA = Schema(
     },
 )
 
+SCHEMA_ROUTE = Route("GET", SCHEMA_ROOT, export_schema, Style.PRETTY, "exportmetricsSchema", Spec(_SCHEMA))
+"""The one that needs no batch."""
+
 ROUTES: tuple[Route, ...] = (
     Route("GET", ROOT, export_metrics, Style.COMPACT, "exportMetrics", Spec(_ENTITIES)),
-    Route("GET", SCHEMA_ROOT, export_schema, Style.PRETTY, "exportmetricsSchema", Spec(_SCHEMA)),
+    SCHEMA_ROUTE,
 )

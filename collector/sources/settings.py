@@ -1,6 +1,8 @@
 """The source URI: which API server, and how its nodes are asked (behaviour reference, section 1.5)."""
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -8,8 +10,10 @@ from typing import Self
 from collector.errors import UsageError
 from collector.uris import ComponentUri
 
-SOURCES = ("kubernetes.summary_api", "kubernetes")
-"""The keys of source URIs; both read the kubelet's summary."""
+log = logging.getLogger(__name__)
+
+SOURCES = ("kubernetes.summary_api", "kubernetes", "kubernetes.cadvisor")
+"""The keys of source URIs; what they read is said in `endpoints`."""
 
 READ_ONLY_PORT = 10255
 SECURE_PORT = 10250
@@ -36,11 +40,23 @@ class SourceSettings:
     kubelet_port: int
     kubelet_https: bool
     host_id_annotation: str
+    cadvisor: bool = False
+    """Read cAdvisor's text as well, for what the source lacks."""
+    cgroups: re.Pattern[str] | None = None
+    """cAdvisor only: the cgroups that become system containers, by their whole name; None for all."""
+
+    def keep_cgroup(self, name: str) -> bool:
+        """Whether the cgroup `name` (`system.slice/docker.service`) becomes a system container."""
+        return self.cgroups is None or self.cgroups.fullmatch(name) is not None
 
     @classmethod
     def parse(cls, text: str, environ: Mapping[str, str] = os.environ) -> Self:
         """Read a source URI. Raises UsageError naming the option, its value and what is allowed."""
         uri = SourceUri.parse(text, environ)
+        if uri.key.partition(".")[0] != "kubernetes":
+            raise UsageError(
+                f"no Kubernetes source: {uri.key!r} is not of kubernetes; choose one of {', '.join(SOURCES)}"
+            )
         if uri.key not in SOURCES:
             raise UsageError(f"source {uri.key!r} is not known; choose one of {', '.join(SOURCES)}")
         https = uri.boolean("kubeletHttps")
@@ -57,9 +73,27 @@ class SourceSettings:
             ),
             kubelet_https=https,
             host_id_annotation=uri.text("host_id_annotation"),
+            cadvisor=uri.boolean("cadvisor"),
+            cgroups=_pattern(uri, "cgroups"),
         )
         if not settings.in_cluster and not settings.kubeconfig and not settings.server:
             raise UsageError(
                 f"source {uri.key}: no API server: with inClusterConfig=false give auth=KUBECONFIG or a host in the URI"
             )
+        if uri.has("apiVersion"):
+            log.info("source %s: apiVersion is accepted, without effect: the API is always asked for v1", uri.key)
+        if unknown := uri.unknown():
+            log.warning(
+                "source %s: no effect of %s; its options are %s",
+                uri.key,
+                ", ".join(map(repr, unknown)),
+                ", ".join(uri.known),
+            )
         return settings
+
+
+def _pattern(uri: SourceUri, name: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(uri.text(name)) if uri.has(name) else None
+    except re.error as error:
+        raise uri.fault(name, f"a regular expression ({error})") from error
