@@ -120,7 +120,10 @@ def routes() -> str:
 
 _BY_ENDING = {
     "/metrics/{metric:*}": "Series of one metric.",
+    "/metrics-aggregated/{aggregations}/{metric:*}": "Aggregations of one metric, over buckets of time.",
     "/metrics": "Names of the metrics there are.",
+    "/nodes": "Names of nodes.",
+    "/namespaces": "Names of namespaces.",
     "/pods": "Names of pods.",
     "/containers": "Names of containers.",
     "/freecontainers": "Names of system containers.",

@@ -33,6 +33,16 @@ def compact(document: Document) -> str:
     return "".join(out)
 
 
+def nested(document: Document, style: Style, depth: int) -> str:
+    """`document` as it stands within a longer text of that style, `depth` levels below the top."""
+    out: list[str] = []
+    if style is Style.PRETTY:
+        _pretty(document, out, "\n" + PREFIX + " " * depth)
+    else:
+        _compact(document, out)
+    return "".join(out)
+
+
 def string(text: str) -> str:
     """`text` between quotes; `<`, `>` and `&` are escaped, as for use within HTML."""
     return f'"{_UNSAFE.sub(_escaped, text)}"'

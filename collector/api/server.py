@@ -12,7 +12,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from collector.api import API_ROOTS, ROUTES
+from collector.api import offered
 from collector.api.dispatch import Dispatcher, Outcome
 from collector.api.negotiation import Compressor, heapster_encoding, standard_encoding
 from collector.api.route import Context, Route
@@ -45,8 +45,8 @@ class ApiServer:
         host: str = "",
         port: int = 8082,
         flag: str = "--heapster-port",
-        routes: Iterable[Route] = ROUTES,
-        api_roots: Sequence[str] = API_ROOTS,
+        routes: Iterable[Route] | None = None,
+        api_roots: Sequence[str] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._context = context
@@ -54,7 +54,10 @@ class ApiServer:
         self._port = port
         self._flag = flag
         self._tls = tls
-        self._dispatcher = Dispatcher(context, routes, api_roots)
+        there, roots = offered(context)
+        self._dispatcher = Dispatcher(
+            context, there if routes is None else routes, roots if api_roots is None else api_roots
+        )
         self._runner: web.ServerRunner | None = None
 
     @property
