@@ -89,8 +89,8 @@ def _pick(values: Values, aggregation: Aggregation) -> int | None:
 
 
 def _time_of_whole(series: Series, aggregations: Collection[Aggregation], start: int) -> int:
-    if len(aggregations) == 1:
-        (only,) = aggregations
+    if len(set(aggregations)) == 1:
+        only = next(iter(aggregations))
         picked = _pick(series.values, only) if only in _PERCENTS else None
         if picked is not None:
             return int(series.times[picked])

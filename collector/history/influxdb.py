@@ -149,7 +149,11 @@ class InfluxHistory:
             for first in range(0, len(statements), STATEMENTS_AT_ONCE):
                 some = statements[first : first + STATEMENTS_AT_ONCE]
                 try:
-                    tables += await self._send(some, max_rows - sum(len(table.rows) for table in tables))
+                    left = max_rows - sum(len(table.rows) for table in tables)
+                    try:
+                        tables += await self._send(some, left)
+                    except _ForgottenError:
+                        tables += await self._send(some, left)
                 except HistoryError as error:
                     if str(error).startswith(NO_DATABASE):
                         return [Table() for _ in statements]
@@ -187,7 +191,9 @@ class InfluxHistory:
                 "option timeout of the sink"
             ) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise HistoryError(f"cannot be reached: {str(error) or type(error).__name__}") from error
+            broken = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+            kind = _ForgottenError if broken and not isinstance(error, aiohttp.ClientConnectorError) else HistoryError
+            raise kind(f"cannot be reached: {str(error) or type(error).__name__}") from error
         reader.close()
         return reader.tables
 
@@ -202,6 +208,10 @@ class InfluxHistory:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
+
+
+class _ForgottenError(HistoryError):
+    """A connection that was kept alive broke: maybe one that a restarted server has forgotten."""
 
 
 async def _refusal(answer: aiohttp.ClientResponse) -> str:

@@ -38,6 +38,8 @@ def literal(text: str) -> str:
 
 
 def _escaped(text: str, quote: str) -> str:
+    # InfluxQL ends at a NUL, which no stored name holds; half a surrogate pair is no Unicode.
+    text = text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return text.replace("\\", "\\\\").replace(quote, f"\\{quote}").replace("\n", "\\n")
 
 
