@@ -46,6 +46,7 @@ class LineEncoder:
         cluster_name: str = "default",
         with_fields: bool = False,
         disable_counters: bool = False,
+        with_pod_id: bool = False,
         chunk_points: int = CHUNK_POINTS,
         chunk_bytes: int = CHUNK_BYTES,
         visibility: Visibility = HEAPSTERS,
@@ -53,6 +54,7 @@ class LineEncoder:
         self.cluster_name = cluster_name
         self.with_fields = with_fields
         self.disable_counters = disable_counters
+        self.with_pod_id = with_pod_id
         self.chunk_points = chunk_points
         self.chunk_bytes = chunk_bytes
         self.visibility = visibility
@@ -79,7 +81,7 @@ class LineEncoder:
 
     def _pieces(self, batch: DataBatch) -> Iterator[Chunk]:
         if self._tags is None or self._tags.entities is not batch.entities:
-            self._tags = TagTable(batch.entities, self.cluster_name)
+            self._tags = TagTable(batch.entities, self.cluster_name, with_pod_id=self.with_pod_id)
         shown = self.visibility.plain(batch.metrics)
         metrics = [self._writer(metric, batch.timestamp, shown=bool(shown[m].any())) for m, metric in batch.metrics]
         block = min(BLOCK, self.chunk_points)
