@@ -5,11 +5,19 @@ answer) and `server` (from an answer to bytes on the wire). A new endpoint is a 
 ROUTES; a new group is a module, its routes here and, when it answers like Heapster's API, its root.
 """
 
-from collector.api import debug, export, health, model, openapi, own, prometheus
+from collector.api import debug, export, health, metrics_plain, model, openapi, own, prometheus
 from collector.api.route import Route
 
 ROUTES: tuple[Route, ...] = openapi.with_document(
-    (*model.ROUTES, *export.ROUTES, *health.ROUTES, *own.ROUTES, *prometheus.ROUTES, *debug.ROUTES)
+    (
+        *model.ROUTES,
+        *export.ROUTES,
+        *metrics_plain.ROUTES,
+        *health.ROUTES,
+        *own.ROUTES,
+        *prometheus.ROUTES,
+        *debug.ROUTES,
+    )
 )
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
 
@@ -18,7 +26,13 @@ STORELESS_ROUTES: tuple[Route, ...] = openapi.with_document(
 )
 """Those that need no batch kept in memory: all there is with --disable-metric-sink; the others are not found then."""
 
-API_ROOTS: tuple[str, ...] = (model.ROOT, export.ROOT, export.SCHEMA_ROOT, debug.ROOT)
+API_ROOTS: tuple[str, ...] = (
+    model.ROOT,
+    export.ROOT,
+    export.SCHEMA_ROOT,
+    *metrics_plain.ROOTS,
+    debug.ROOT,
+)
 """Below these paths errors are Heapster's API errors, and answers are compressed as its API compressed them.
 
 A root that ends with a slash is no path without it: a client is sent to the one with it.
