@@ -114,11 +114,10 @@ class LineEncoder:
         present: NDArray[np.bool_] = batch.present[: len(metrics), block]
         there = kinds[exists]
         if (there == there[0]).all():  # the rule: rows come in slabs of a kind
-            columns = present.any(axis=1) & shown[:, there[0]]
+            columns = shown[:, there[0]]
         else:
-            present = present & shown[:, kinds]
-            columns = present.any(axis=1)
-        for m in np.flatnonzero(columns).tolist():
+            columns, present = shown.any(axis=1), present & shown[:, kinds]
+        for m in np.flatnonzero(present.any(axis=1) & columns).tolist():
             if (writer := metrics[m]) is None:
                 continue
             places = np.flatnonzero(present[m] & usable)
