@@ -116,7 +116,7 @@ class LineEncoder:
         if (there == there[0]).all():  # the rule: rows come in slabs of a kind
             columns = shown[:, there[0]]
         else:
-            columns, present = shown.any(axis=1), present & shown[:, kinds]
+            columns, present = np.ones(len(metrics), np.bool_), present & shown[:, kinds]
         for m in np.flatnonzero(present.any(axis=1) & columns).tolist():
             if (writer := metrics[m]) is None:
                 continue
