@@ -113,13 +113,17 @@ class LineEncoder:
         exists, kinds = batch.exists[block], batch.entities.kind[block]
         tags.refresh(block.start + np.flatnonzero(exists))
         texts, usable = tags.texts[block], exists & tags.usable[block]
-        present = batch.present[: len(metrics), block]
-        for m in np.flatnonzero(present.any(axis=1)).tolist():
+        present: NDArray[np.bool_] = batch.present[: len(metrics), block]
+        there = kinds[exists]
+        if (there == there[0]).all():  # the rule: rows come in slabs of a kind
+            columns = shown[:, there[0]]
+        else:
+            columns, present = np.ones(len(metrics), np.bool_), present & shown[:, kinds]
+        for m in np.flatnonzero(present.any(axis=1) & columns).tolist():
             if (writer := metrics[m]) is None:
                 continue
-            visible = present[m] & shown[m, kinds]
-            places = np.flatnonzero(visible & usable)
-            self.omitted += int(np.count_nonzero(visible & exists)) - places.size
+            places = np.flatnonzero(present[m] & usable)
+            self.omitted += int(np.count_nonzero(present[m] & exists)) - places.size
             yield from self._piece(writer, texts[places], batch.column(m)[block][places])
 
     def _labeled(self, batch: DataBatch, group: str, writers: "list[_Writer | None]", block: slice) -> Iterator[Chunk]:
