@@ -97,6 +97,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ([SOURCE, "--sink=influxdb:http://[broken"], "influxdb"),
         ([SOURCE, "--metric-resolution=1s"], "--metric-resolution"),
         (["--source=kubernetes:?insecure=maybe"], "insecure"),
+        ([SOURCE, "--sink=log", "--historical-source=log"], "this sink cannot be asked about the past"),
+        ([SOURCE, "--sink=log", "--historical-source=influxdb:http://a"], "is none of the sinks"),
         (["demo", "--resolution=1ms"], "--resolution"),
         (["demo", "--cycles=-1"], "--cycles"),
         (["demo", "--colour"], "--colour"),
