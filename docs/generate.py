@@ -107,6 +107,10 @@ def routes() -> str:
         NOTE.strip() + "\n",
         "`{name}` is one segment of the path, `{name:*}` all that remain. Series routes take `start` and `end` (RFC 3339,",
         "both inclusive) and `labels=key:value,...` for labelled metrics.\n",
+        "Below `/api/v1/historical`, which is there when a sink keeps a past (`--historical-source`, or a `history` sink), `start`",
+        "is required, both ends are exclusive and cut to whole seconds. `{aggregations}` are `average`, `max`, `min`, `median`,",
+        "`count`, `50-perc`, `95-perc`, `99-perc`, separated by commas; `bucket` is a whole number and `ms`, `s`, `m`, `h` or `d`,",
+        "without it there is one bucket. A list names at most 1,000 pods; an answer holds at most 500,000 points.\n",
         "| method | path | answer | name in the HTTP metrics |",
         "|---|---|---|---|",
     ]

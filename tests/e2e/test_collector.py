@@ -214,7 +214,7 @@ async def test_the_past_is_asked_of_the_sink_that_keeps_it(cluster, tmp_path: Pa
         base = f"http://127.0.0.1:{collector.port}/api/v1/historical"
         rows = batch.rows_of(Kind.POD)
         row = int(rows[batch.present[INDEX["cpu/usage_rate"], rows]][0])
-        uid, rate = batch.entities.uid[row], batch.value(row, INDEX["cpu/usage_rate"])
+        uid, rate = batch.entities.label_set(row)["pod_id"], batch.value(row, INDEX["cpu/usage_rate"])
         url = f"{base}/pod-id/{uid}/metrics/cpu/usage_rate?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"
         async with asyncio.timeout(30):
             while (answer := await session.get(url)).status == 404:
