@@ -41,8 +41,9 @@ ticks_log = logging.getLogger("collector.ticks")
 class Collector:
     """One running collector: `start`, then `run`, then `stop`.
 
-    The constructor reads the options and opens nothing; `port_flag` is what to turn when the port is taken. Raises
-    UsageError for a malformed source or sink URI.
+    The constructor reads the options and opens nothing; `port_flag` is what to turn when the port is taken. `clock`, Unix
+    time in seconds, is the present of ages, of what is kept and of requests without an end. Raises UsageError for a
+    malformed source or sink URI.
     """
 
     def __init__(
@@ -51,15 +52,17 @@ class Collector:
         *,
         ticked: Callable[[Tick], None] = lambda _tick: None,
         port_flag: str = "--heapster-port",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._options = options
+        self._clock = clock
         self._on_tick = ticked
         self._closing = contextlib.AsyncExitStack()
         self.settings = SourceSettings.parse(options.source[0])
         self.metrics = SelfMetrics(__version__)
         self._copier = _label_copier(options)
         sinks = _build_sinks(options)
-        self.store = next((sink for sink in sinks if isinstance(sink, MetricStore)), None) or MetricStore()
+        self.store = next((sink for sink in sinks if isinstance(sink, MetricStore)), None) or MetricStore(clock=clock)
         self._startable = [sink for sink in sinks if isinstance(sink, StartableSink)]
         self.sinks = SinkManager(
             sinks if self.store in sinks else [*sinks, self.store],
@@ -70,6 +73,7 @@ class Collector:
         context = Context(
             self.store,
             self.metrics,
+            clock=clock,
             listers=self._listers,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
@@ -131,6 +135,7 @@ class Collector:
             concurrency=options.scrape_concurrency,
             prepare=token.update,
             scraped=self.metrics.scraped,
+            clock=self._clock,
         )
         self._manager = Manager(
             self._source,
@@ -140,6 +145,7 @@ class Collector:
             offset_ns=options.scrape_offset,
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
+            clock=self._clock,
         )
         _settle_garbage_collector()
         log.info(

@@ -56,11 +56,12 @@ class ScrapeManager:
         concurrency: int,
         prepare: Callable[[], Awaitable[None]] | None = None,
         scraped: Callable[[str, str, float, str | None], None] = lambda *_: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is asked yet.
 
         `prepare` is awaited before each scrape: credentials are renewed there. `scraped` is told of each node: source
-        label, node, seconds, reason of a failure or None.
+        label, node, seconds, reason of a failure or None. Ages (`uptime`) count to `clock`, Unix time in seconds.
         """
         self._fetch = fetch
         self._nodes = nodes
@@ -71,6 +72,7 @@ class ScrapeManager:
         self._concurrency = concurrency
         self._prepare = prepare
         self._scraped = scraped
+        self._clock = clock
         self._troubles: dict[str, str] = {}
         """Node -> why it is left out or failed, as last logged: one line for each change."""
         self.report = ScrapeReport()
@@ -130,7 +132,7 @@ class ScrapeManager:
         if isinstance(answer, ScrapeError):
             return answer
         try:
-            sample = decode_summary(answer, time.time_ns())
+            sample = decode_summary(answer, int(self._clock() * 1e9))
         except DecodeError as error:
             return error
         for fault in sample.faults:
