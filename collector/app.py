@@ -41,9 +41,9 @@ ticks_log = logging.getLogger("collector.ticks")
 class Collector:
     """One running collector: `start`, then `run`, then `stop`.
 
-    The constructor reads the options and opens nothing; `port_flag` is what to turn when the port is taken. `clock`, Unix
-    time in seconds, is the present of ages, of what is kept and of requests without an end. Raises UsageError for a
-    malformed source or sink URI.
+    The constructor reads the options and opens nothing; `port_flag` is what to turn when the port is taken. `clock`
+    (Unix time in seconds) is the present of ages, of what is kept and of requests without an end. Raises UsageError
+    for a malformed source or sink URI.
     """
 
     def __init__(
