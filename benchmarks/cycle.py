@@ -38,6 +38,7 @@ async def measure(shape: Shape) -> dict[str, object]:
             listen_ip="127.0.0.1",
             heapster_port=0,
             scrape_timeout=300 * SECOND,
+            scrape_jitter=0,
             node_timeout=120 * SECOND,
             kube_start_timeout=300 * SECOND,
         )

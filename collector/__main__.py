@@ -1,46 +1,66 @@
-"""Entry point: arguments in, exit status out. 0 after a stop, 1 when it cannot run here, 2 for a wrong command line."""
+"""Entry point: arguments in, exit status out.
+
+Heapster's statuses (behaviour reference, sections 1.1 and 1.7): 255 for a configuration that cannot be run, 2 for a
+command line that cannot be read and for `--help`, 1 when a part ends that must not, 0 after a signal.
+"""
 
 import sys
 from collections.abc import Sequence
 
 import uvloop
 
-from collector import __version__, logs
+from collector import logs, startup
 from collector.app import serve
 from collector.demo.command import main as demo
-from collector.errors import HeapsterError, UsageError
-from collector.options import parse, parser
+from collector.errors import CommandLineError, HeapsterError, StartError, UsageError
+from collector.options import parse, usage
+from collector.version import version_text
+
+ENDED, MISREAD, FATAL = 1, 2, 255
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `heapster` with `arguments` (the process's own by default)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    return _demo(given[1:]) if given[:1] == ["demo"] else _collector(given)
+
+
+def _collector(arguments: Sequence[str]) -> int:
     try:
-        if given[:1] == ["demo"]:
-            return demo(given[1:])
-        return _serve(given)
+        options = parse(arguments)
+        if options.version:
+            sys.stdout.write(version_text())
+            return 0
+        logs.configure(options.v)
+        startup.announce(arguments, options)
+        uvloop.run(serve(options.validated()))
+    except CommandLineError as error:
+        sys.stderr.write(usage())
+        return _told(error.faults, MISREAD)
     except UsageError as error:
-        for fault in error.faults:
-            sys.stderr.write(f"heapster: {fault}\n")
-        sys.stderr.write("heapster --help lists the flags.\n")
-        return 2
-    except (HeapsterError, OSError) as error:
-        sys.stderr.write(f"heapster: {error}\n")
-        return 1
-
-
-def _serve(arguments: Sequence[str]) -> int:
-    if "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(parser().format_help())
-        return 0
-    options = parse(arguments)
-    if options.version:
-        sys.stdout.write(f"version: {__version__}\n")
-        return 0
-    options = options.validated()
-    logs.configure(options.v)
-    uvloop.run(serve(options))
+        return _told(error.faults, FATAL)
+    except (StartError, OSError) as error:
+        return _told([str(error)], FATAL)
+    except HeapsterError as error:
+        return _told([str(error)], ENDED)
     return 0
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    try:
+        return demo(arguments)
+    except UsageError as error:
+        status = _told(error.faults, MISREAD)
+        sys.stderr.write("heapster demo --help lists the flags.\n")
+        return status
+    except (HeapsterError, OSError) as error:
+        return _told([str(error)], ENDED)
+
+
+def _told(faults: Sequence[str], status: int) -> int:
+    for fault in faults:
+        sys.stderr.write(f"heapster: {fault}\n")
+    return status
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import signal
 import time
 from collections.abc import Callable
 
-from collector import __version__
-from collector.api.route import Context
+from collector import __version__, startup
+from collector.api import ROUTES, STORELESS_ROUTES
+from collector.api.route import Context, LastBatch
 from collector.api.server import ApiServer
-from collector.core.contracts import Sink, StartableSink
+from collector.core.contracts import Sink
 from collector.core.entities import EntityTable
 from collector.core.metrics import Kind, MetricTable
 from collector.core.store import MetricStore
@@ -21,6 +22,7 @@ from collector.errors import UsageError
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import KubeState, Listers
+from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
@@ -35,7 +37,6 @@ from sinks.base import build
 from sinks.manager import Outcome, SinkManager
 
 log = logging.getLogger(__name__)
-ticks_log = logging.getLogger("collector.ticks")
 
 
 class Collector:
@@ -62,13 +63,17 @@ class Collector:
         self.metrics = SelfMetrics(__version__)
         self._copier = _label_copier(options)
         sinks = _build_sinks(options)
-        self.store = next((sink for sink in sinks if isinstance(sink, MetricStore)), None) or MetricStore(clock=clock)
-        self._startable = [sink for sink in sinks if isinstance(sink, StartableSink)]
+        stores = [sink for sink in sinks if isinstance(sink, MetricStore)]
+        self._stored = bool(stores) or not options.disable_metric_sink
+        self.store = stores[0] if stores else MetricStore(clock=clock)
+        """Stays empty with --disable-metric-sink."""
+        self._given_sinks = sinks
         self.sinks = SinkManager(
-            sinks if self.store in sinks else [*sinks, self.store],
+            [*sinks, self.store] if self._stored and not stores else sinks,
             offer_timeout=options.sink_export_data_timeout / SECOND,
             observer=self._exported,
         )
+        self._last_batch: LastBatch | None = None
         self._listers = Listers()
         context = Context(
             self.store,
@@ -77,8 +82,15 @@ class Collector:
             listers=self._listers,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
+            last_batch=None if self._stored else lambda: self._last_batch,
         )
-        self.api = ApiServer(context, host=options.listen_ip, port=options.heapster_port, flag=port_flag)
+        self.api = ApiServer(
+            context,
+            host=options.listen_ip,
+            port=options.heapster_port,
+            flag=port_flag,
+            routes=ROUTES if self._stored else STORELESS_ROUTES,
+        )
         self._source: ScrapeManager | None = None
         self._manager: Manager | None = None
 
@@ -106,6 +118,7 @@ class Collector:
             kubeconfig=settings.kubeconfig or None,
             server=settings.server or None,
             insecure=settings.insecure,
+            use_service_account=settings.use_service_account,
         )
         self._closing.push_async_callback(connection.close)
         state = KubeState(connection, listers=self._listers)
@@ -116,8 +129,7 @@ class Collector:
         client = KubeletClient(self._kubelet_options(connection, token))
         await client.start()
         self._closing.push_async_callback(client.close)
-        for sink in self._startable:
-            await asyncio.to_thread(sink.start)
+        self.sinks.leave_out(await startup.failed_sinks(self._given_sinks))
         self.sinks.start()
         self._closing.push_async_callback(self.sinks.stop, options.stop_timeout / SECOND)
         monitor = LoopMonitor(self.metrics.loop_blocked)
@@ -133,6 +145,7 @@ class Collector:
             port=settings.kubelet_port,
             timeout_s=options.scrape_timeout / SECOND,
             concurrency=options.scrape_concurrency,
+            jitter_s=options.scrape_jitter / SECOND,
             prepare=token.update,
             scraped=self.metrics.scraped,
             clock=self._clock,
@@ -215,7 +228,11 @@ class Collector:
                 dropped={reason.value: count for reason, count in sink.dropped.items()},
                 queued=sink.waiting + sink.exporting,
             )
-        ticks_log.info(
+        self._last_batch = LastBatch(tick.batch.timestamp, entities[Kind.NODE.label])
+        if not self._stored:
+            tick.batch.entities.sweep()  # the store's task where there is one
+        log.log(
+            SIZES,
             "batch of %s: %d nodes answered, %d failed, %d pods, %.2f s, %.0f ms CPU",
             time.strftime("%H:%M:%S", time.gmtime(tick.batch.timestamp // SECOND)),
             report.answered,

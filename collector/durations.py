@@ -6,25 +6,29 @@ from fractions import Fraction
 _UNITS = {
     "ns": 1,
     "us": 1_000,
-    "\u00b5s": 1_000,
+    "\u00b5s": 1_000,  # the micro sign
+    "\u03bcs": 1_000,  # the Greek letter, which Go takes too
     "ms": 1_000_000,
     "s": 1_000_000_000,
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
     "d": 86_400_000_000_000,  # Go has no days; retentions are written in them
 }
-_TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|ms|s|m|h|d)", re.ASCII)
+_TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d)", re.ASCII)
 
 
-def parse_duration_ns(text: str) -> int:
-    """Nanoseconds of `text`, exactly. Raises ValueError for anything that is no duration, or none below 292 years."""
+def parse_duration_ns(text: str, *, days: bool = True) -> int:
+    """Nanoseconds of `text`, exactly; `days` admits the unit d, which Go does not know.
+
+    Raises ValueError for anything that is no duration, or none below 292 years.
+    """
     body = text[1:] if text[:1] in {"-", "+"} else text
     if body == "0":
         return 0
     total, at = Fraction(0), 0
     while at < len(body):
         term = _TERM.match(body, at)
-        if term is None:
+        if term is None or (term[2] == "d" and not days):
             break
         total += Fraction(term[1].rstrip(".")) * _UNITS[term[2]]
         at = term.end()

@@ -1,8 +1,9 @@
 """Every exception the collector raises on purpose.
 
     HeapsterError
-    ├── UsageError            a flag, URI or option is wrong: exit status 2
-    ├── StartError            a right configuration that cannot run here: exit status 1
+    ├── UsageError            a flag, URI or option means nothing that can be done: exit status 255
+    │   └── CommandLineError  the command line cannot be read, or asks for help: usage, exit status 2
+    ├── StartError            a right configuration that cannot run here: exit status 255
     ├── ScrapeError           one node's answer is missing from one batch
     │   ├── FetchError        no answer, or not the one asked for
     │   └── DecodeError       an answer that cannot be read
@@ -11,7 +12,8 @@
     ├── ExportError           a sink did not take a batch
     └── HistoryError          a question about the past cannot be answered
 
-A message says what failed, for whom, against which limit, and what to turn.
+The exit statuses are Heapster's; any other of these that ends the process ends it with 1. A message says what failed,
+for whom, against which limit, and what to turn.
 """
 
 from collections.abc import Sequence
@@ -23,11 +25,15 @@ class HeapsterError(Exception):
 
 
 class UsageError(HeapsterError):
-    """The command line is wrong; `faults` holds one sentence for each fault found."""
+    """The configuration is wrong; `faults` holds one sentence for each fault found."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__("; ".join(faults))
         self.faults: Sequence[str] = faults
+
+
+class CommandLineError(UsageError):
+    """A flag is unknown, or its value cannot be read; without faults: help was asked for."""
 
 
 class StartError(HeapsterError):

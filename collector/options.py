@@ -1,18 +1,17 @@
 """Every flag of `heapster`: name, type, default, bounds and help, as one table; parsing and validation follow from it.
 
-The flags and their spelling are Heapster's (behaviour reference, sections 1.1 to 1.4): `_` and `-` are one, a list
-may be given by commas or by repeating the flag, durations are Go's.
+The flags and their defaults are Heapster's (behaviour reference, sections 1.2 to 1.4), and so is the way they are
+written, which `collector.flags` reads.
 """
 
-import argparse
-import csv
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn
+from typing import Any
 
-from collector.durations import format_duration, parse_duration_ns
-from collector.errors import UsageError
-from collector.uris import BOOLEANS
+from collector.durations import format_duration
+from collector.errors import CommandLineError, UsageError
+from collector.flags import scan, value_of
 
 SECOND = 1_000_000_000
 MINIMUM_RESOLUTION = 5 * SECOND
@@ -30,7 +29,7 @@ def _flag(
     choices: tuple[str, ...] = (),
     group: str = "main",
 ) -> Any:
-    """A flag. `kind` is one of text, uris, list, int, bool, duration; `minimum` is inclusive."""
+    """A flag. `kind` is one of those of `collector.flags`; `minimum` is inclusive."""
     metadata = {"help": text or _NO_EFFECT, "kind": kind, "minimum": minimum, "choices": choices, "group": group}
     return field(default=default, metadata=metadata)
 
@@ -40,9 +39,9 @@ class Options:
     """The command line, parsed and validated; from then on only read. Durations are in nanoseconds."""
 
     source: tuple[str, ...] = _flag(
-        (), "where metrics come from; exactly one, such as kubernetes.summary_api:?kubeletHttps=true", kind="uris"
+        (), "where metrics come from; exactly one, such as kubernetes.summary_api:?kubeletHttps=true", kind="source"
     )
-    sink: tuple[str, ...] = _flag((), "where metrics go; may be repeated, see docs/sinks.md", kind="uris")
+    sink: tuple[str, ...] = _flag((), "where metrics go; may be repeated, see docs/sinks.md", kind="sink")
     metric_resolution: int = _flag(
         60 * SECOND,
         "length of one window: how often metrics are collected",
@@ -57,6 +56,13 @@ class Options:
         "how long all nodes together may take to answer; later answers are dropped",
         kind="duration",
         minimum=1,
+    )
+    scrape_jitter: int = _flag(
+        4 * SECOND,
+        "longest time over which the asking of all nodes is spread, 8 ms a node and at most half of --scrape-timeout; "
+        "each node keeps its place",
+        kind="duration",
+        minimum=0,
     )
     node_timeout: int = _flag(10 * SECOND, "how long one node may take to answer", kind="duration", minimum=1)
     scrape_concurrency: int = _flag(128, "how many nodes are asked at the same time", kind="int", minimum=1)
@@ -118,10 +124,15 @@ class Options:
         kind="text",
     )
     version: bool = _flag(False, "print the version and exit", kind="bool")
-    v: int = _flag(0, "log level: 0 for states, 1 for each tick, 2 for each sink's hand-off", kind="int")
+    v: int = _flag(
+        0,
+        "log level: 0 for states, 1 for each batch's size, 2 for each hand-off to a sink and all flags at start, "
+        "4 for what sinks wrote, 5 for everything",
+        kind="level",
+    )
     api_server: bool = _flag(False, "serve the resource metrics API over HTTPS, too", kind="bool", group="api")
     secure_port: int = _flag(443, "port of the second server; 0 for none", kind="int", minimum=0, group="api")
-    bind_address: str = _flag("0.0.0.0", "address the second server listens on", kind="text", group="api")  # noqa: S104  # Heapster's
+    bind_address: str = _flag("0.0.0.0", "address the second server listens on", kind="ip", group="api")  # noqa: S104  # Heapster's
     cert_dir: str = _flag(
         "apiserver.local.config/certificates",
         "directory of the pair apiserver.crt and apiserver.key, made when no other pair is given",
@@ -132,7 +143,7 @@ class Options:
     tls_private_key_file: str = _flag("", "key of --tls-cert-file", kind="text", group="api")
     tls_ca_file: str = _flag("", "further CA bundle trusted in client certificates", kind="text", group="api")
     tls_sni_cert_key: tuple[str, ...] = _flag(
-        (), "a pair for some host names: CERT,KEY or CERT,KEY:NAME,NAME", kind="uris", group="api"
+        (), "a pair for some host names: CERT,KEY or CERT,KEY:NAME,NAME", kind="texts", group="api"
     )
     client_ca_file: str = _flag("", "CA that signs the client certificates of users", kind="text", group="api")
     requestheader_client_ca_file: str = _flag(
@@ -174,10 +185,10 @@ class Options:
     max_procs: int = _flag(0, "", kind="int", group="old")
     logtostderr: bool = _flag(True, "", kind="bool", group="old")
     alsologtostderr: bool = _flag(False, "", kind="bool", group="old")
-    stderrthreshold: int = _flag(2, "", kind="int", group="old")
-    vmodule: str = _flag("", "", kind="text", group="old")
+    stderrthreshold: str = _flag("2", "", kind="severity", group="old")
+    vmodule: str = _flag("", "", kind="modules", group="old")
     log_dir: str = _flag("", "", kind="text", group="old")
-    log_backtrace_at: str = _flag("", "", kind="text", group="old")
+    log_backtrace_at: str = _flag("", "", kind="place", group="old")
     log_flush_frequency: int = _flag(5 * SECOND, "", kind="duration", group="old")
     profiling: bool = _flag(True, "", kind="bool", group="old")
     contention_profiling: bool = _flag(False, "", kind="bool", group="old")
@@ -201,8 +212,15 @@ class Options:
                 )
         if self.heapster_port > 65_535:
             found.append(f"--heapster-port is {self.heapster_port}, above 65535: choose a TCP port")
-        if len(self.source) != 1 and not self.version:
-            found.append(f"--source is given {len(self.source)} times: give exactly one")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            given, missing = ("--tls-cert", "--tls-key") if self.tls_cert else ("--tls-key", "--tls-cert")
+            found.append(f"{given} is given without {missing}: HTTPS takes a certificate and its key")
+        if self.tls_client_ca and not self.tls_cert:
+            found.append("--tls-client-ca is given without --tls-cert: only HTTPS knows client certificates")
+        if not self.source:
+            found.append("no Kubernetes source: give exactly one --source, such as kubernetes.summary_api:")
+        elif len(self.source) > 1:
+            found.append(f"--source is given {len(self.source)} times: one source is supported, give exactly one")
         return found
 
     def validated(self) -> "Options":
@@ -218,112 +236,84 @@ def flag_name(field_name: str) -> str:
     return field_name.replace("_", "-")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+def spelled(field_name: str) -> str:
+    """The same with its dashes: `--metric-resolution`, `-v`."""
+    return f"{'-' if len(field_name) == 1 else '--'}{flag_name(field_name)}"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser that the table describes."""
-    made = _Parser(
-        prog="heapster",
-        allow_abbrev=False,
-        usage="heapster --source=URI [--sink=URI ...] [flags]\n       heapster demo [flags]",
-        description="Cluster metrics for Kubernetes. `heapster demo` shows them on a simulated cluster.",
-    )
+_VALUE_WORDS = {
+    "source": "URI",
+    "sink": "URI",
+    "duration": "DURATION",
+    "int": "N",
+    "level": "N",
+    "list": "A,B",
+    "ip": "IP",
+}
+
+
+def usage() -> str:
+    """What `--help` says: every flag, its default and its meaning."""
+    lines = [
+        "Usage: heapster --source=URI [--sink=URI ...] [flags]",
+        "       heapster demo [flags]",
+        "",
+        "Cluster metrics for Kubernetes. `heapster demo` shows them on a simulated cluster.",
+        "",
+    ]
     for option in fields(Options):
         kind = option.metadata["kind"]
-        made.add_argument(
-            f"-{option.name}" if len(option.name) == 1 else f"--{flag_name(option.name)}",
-            dest=option.name,
-            action="append",
-            metavar={"uris": "URI", "duration": "DURATION", "int": "N", "bool": "BOOL", "list": "A,B"}.get(
-                kind, "TEXT"
-            ),
-            help=f"{option.metadata['help']} (default: {shown_default(option.name)})",
-        )
-    return made
+        value = "[=BOOL]" if kind == "bool" else f" {_VALUE_WORDS.get(kind, 'TEXT')}"
+        lines.append(f"  {spelled(option.name)}{value}")
+        about = f"{option.metadata['help']} (default: {shown_default(option.name)})"
+        lines += textwrap.wrap(about, 112, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return "\n".join(lines) + "\n"
 
 
 def shown_default(name: str) -> str:
-    """The default of an option as a person would type it."""
-    option = next(option for option in fields(Options) if option.name == name)
-    value: Any = option.default
-    if option.metadata["kind"] == "duration":
+    """The default of an option as a person would type it; `none` for one that is empty."""
+    return shown(next(option.default for option in fields(Options) if option.name == name), name) or "none"
+
+
+def shown(value: Any, name: str) -> str:
+    """A value of option `name` as a person would type it."""
+    kind = next(option.metadata["kind"] for option in fields(Options) if option.name == name)
+    if kind == "duration":
         return format_duration(value)
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
-        value = ",".join(value)
-    return str(value) if value != "" else "none"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+_KINDS = {flag_name(option.name): option.metadata["kind"] for option in fields(Options)}
 
 
 def parse(arguments: Sequence[str]) -> Options:
     """The options of a command line, not yet validated.
 
-    Raises UsageError for an unknown flag or a malformed value.
+    Raises CommandLineError for an unknown flag or a value that cannot be read, and, without a fault, for `--help`.
     """
-    known = {(option.name if len(option.name) == 1 else flag_name(option.name)): option for option in fields(Options)}
-    given = vars(parser().parse_args(_normalised(arguments, known)))
+    found = scan(arguments, _KINDS)
     values: dict[str, Any] = {}
-    faults: list[str] = []
+    faults = list(found.faults)
     for option in fields(Options):
-        texts = given[option.name]
+        texts = found.texts.get(flag_name(option.name))
         if texts is None:
             continue
         try:
-            values[option.name] = _value(option.metadata["kind"], texts)
-        except ValueError as error:
-            faults.append(f"--{flag_name(option.name)}: {error}")
-    if faults:
-        raise UsageError(*faults)
+            values[option.name] = value_of(option.metadata["kind"], texts)
+        except (ValueError, UsageError) as error:
+            faults.append(f"{spelled(option.name)}: {error}")
+    if faults or found.help:
+        raise CommandLineError(*faults)
     return Options(**values)
 
 
-def _normalised(arguments: Sequence[str], known: Mapping[str, Any]) -> list[str]:
-    """One spelling of each flag (`_` is `-`, `-flag` of several letters is `--flag`); a bare boolean gets its value.
-
-    Positional arguments are ignored, as Heapster does.
-    """
-    normal: list[str] = []
-    takes_value = False
-    for argument in arguments:
-        if takes_value:
-            normal[-1] += f"={argument}"
-            takes_value = False
-            continue
-        if not argument.startswith("-") or argument == "-":
-            continue
-        name, equals, value = argument.lstrip("-").partition("=")
-        name = name.replace("_", "-")
-        option = known.get(name)
-        spelled = f"-{name}" if len(name) == 1 else f"--{name}"
-        if option is None or equals:
-            normal.append(f"{spelled}{equals}{value}")
-        elif option.metadata["kind"] == "bool":
-            normal.append(f"{spelled}=true")
-        else:
-            normal.append(spelled)
-            takes_value = True
-    return normal
-
-
-def _value(kind: str, texts: Sequence[str]) -> Any:
-    last = texts[-1]
-    match kind:
-        case "uris":
-            return tuple(texts)
-        case "list":
-            return tuple(part for text in texts for part in next(csv.reader([text]), []))
-        case "int":
-            try:
-                return int(last)
-            except ValueError:
-                raise ValueError(f"{last!r} is no whole number") from None
-        case "bool":
-            if last not in BOOLEANS:
-                raise ValueError(f"{last!r} is no boolean: write true or false")
-            return BOOLEANS[last]
-        case "duration":
-            return parse_duration_ns(last)
-    return last
+def given_in_vain(arguments: Sequence[str]) -> list[str]:
+    """The flags among `arguments` that are there for old manifests and do nothing."""
+    given = scan(arguments, _KINDS).texts
+    return [
+        spelled(option.name)
+        for option in fields(Options)
+        if option.metadata["group"] == "old" and flag_name(option.name) in given
+    ]

@@ -179,9 +179,9 @@ class SelfMetrics:
             self._child("heapster_entities", entity_type).set(entities.get(entity_type, 0))
         self._sources.forget_before(time.time() - SOURCE_RETENTION_S)
 
-    def tick_lost(self, outcome: str) -> None:
-        """A cycle gave no batch: `failed` or `skipped`."""
-        self._child("heapster_ticks_total", outcome).inc()
+    def tick_lost(self, outcome: str, windows: int = 1) -> None:
+        """So many windows gave no batch: `failed` or `skipped`."""
+        self._child("heapster_ticks_total", outcome).inc(windows)
 
     def http_request(
         self, handler: str, method: str, code: int, seconds: float, request_bytes: int, response_bytes: int

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
 from collector.durations import format_duration, parse_duration_ns
 from collector.errors import UsageError
@@ -28,8 +28,41 @@ SECRET_OPTIONS = frozenset({"pw", "pass", "password", "token", "secret", "writek
 
 MASK = "***"
 
-# Go's os.Expand: a name, or one of the shell's special characters; a dollar sign before anything else stays.
-_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z0-9_]\w*|[*#$@!?-]))", re.ASCII)
+# Go's os.Expand: a name, or one of the shell's special characters; a brace without its partner vanishes, a dollar sign
+# before anything else stays.
+_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|\{|([A-Za-z_]\w*|[0-9*#$@!?-]))", re.ASCII)
+
+# What Go's URL parser refuses and Python's lets pass.
+_NO_URL = re.compile(
+    r"""
+      [\x00-\x1f\x7f]                                     # a control character
+    | ^ [^?]* % (?! [0-9a-fA-F]{2} )                      # half an escape before the query
+    | ^ (?: [A-Za-z][A-Za-z0-9+.-]* : )? // [^/?\#]* [\s<>"]  # a blank in the authority
+    | ^ (?! [A-Za-z][A-Za-z0-9+.-]* : ) [^/?\#]* :        # a host without scheme: 10.0.0.1:8086
+    """,
+    re.ASCII | re.VERBOSE,
+)
+_ADDRESS_KEYS = frozenset({"wavefront"})
+"""Sinks whose REST is `host:port`: Go took the host for a scheme, and so refused one that starts with a digit (F20)."""
+
+_USER_INFO = re.compile(r"//(?:[^=]*@|[^/?#]*@)")
+
+
+def masked(argument: str) -> str:
+    """An argument of the command line as it may be logged: without user names, passwords and secret options (F36).
+
+    The argument need not be well-formed: what might belong to a secret is masked with it.
+    """
+    parts = re.split(r"([?&;])", _USER_INFO.sub(f"//{MASK}@", argument))
+    secret = False
+    for i in range(0, len(parts), 2):
+        name, equals, _ = parts[i].partition("=")
+        named = bool(equals) and unquote_plus(name) in SECRET_OPTIONS
+        continued = secret and parts[i - 1] != "&"  # a password that was not escaped
+        if named or continued:
+            parts[i] = f"{name}={MASK}" if named else MASK
+        secret = named or continued
+    return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +93,8 @@ class ComponentUri:
             raise UsageError(f"{cls.component} URI without a name: write NAME or NAME:REST")
         expanded = _VARIABLE.sub(lambda found: environ.get(found[1] or found[2] or "", ""), rest)
         try:
+            if _NO_URL.search(expanded) and key not in _ADDRESS_KEYS:
+                raise ValueError  # noqa: TRY301
             url = urlsplit(expanded)
             host, port = url.hostname or "", url.port
         except ValueError:
@@ -92,7 +127,7 @@ class ComponentUri:
         rest += f"{MASK}@" if self.user or self.password else ""
         rest += self.address + quote(self.path)
         shown = [
-            f"{quote(name)}={MASK if name in SECRET_OPTIONS else quote(value, safe='/:,')}"
+            f"{quote(name)}={MASK if name in SECRET_OPTIONS else quote(masked(value), safe='/:,@*?&=')}"
             for name, values in self.options.items()
             for value in values
         ]

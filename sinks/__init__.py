@@ -13,3 +13,19 @@ SINKS: Mapping[str, str] = {
     "history": "sinks.history:HistorySink",
 }
 """Key of a sink URI -> "module:Class"."""
+
+NOT_THERE_YET = (
+    "elasticsearch",
+    "gcm",
+    "graphite",
+    "hawkular",
+    "honeycomb",
+    "kafka",
+    "librato",
+    "opentsdb",
+    "riemann",
+    "stackdriver",
+    "statsd",
+    "wavefront",
+)
+"""Heapster's other sinks: a URI that names one is told so, not taken for a typing error."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from collector.core.contracts import Sink
 from collector.errors import UsageError
 from collector.uris import ComponentUri
-from sinks import SINKS
+from sinks import NOT_THERE_YET, SINKS
 
 _logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ def build(text: str, environ: Mapping[str, str] = os.environ) -> Sink:
     """
     uri = SinkUri.parse(text, environ)
     row = SINKS.get(uri.key)
+    if uri.key in NOT_THERE_YET and row is None:
+        raise UsageError(f"sink {uri.key}: one of Heapster's that this collector does not have; it has {_known()}")
     if row is None:
         raise UsageError(f"sink {uri.key!r} is not known; choose one of {_known()}")
     module, _, name = row.partition(":")

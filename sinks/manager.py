@@ -18,6 +18,7 @@ from types import MappingProxyType
 from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.errors import ExportError
+from collector.logs import HAND_OFF
 
 OFFER_TIMEOUT = 20.0
 """Seconds a batch waits for a busy sink: Heapster's --sink-export-data-timeout."""
@@ -91,6 +92,10 @@ class SinkManager:
         ]
         self._stopping = False
 
+    def leave_out(self, sinks: Sequence[Sink]) -> None:
+        """Forget `sinks`, which could not be started. Comes before `start`."""
+        self._slots = [slot for slot in self._slots if not any(slot.sink is sink for sink in sinks)]
+
     def start(self) -> None:
         """Start one worker a sink."""
         for slot in self._slots:
@@ -124,7 +129,7 @@ class _Slot:
         self, name: str, sink: Sink, offer_timeout: float, export_timeout: float, observer: Observer | None
     ) -> None:
         self.name = name
-        self._sink = sink
+        self.sink = sink
         self._offer_timeout = offer_timeout
         self._export_timeout = export_timeout
         self._observer = observer
@@ -171,6 +176,7 @@ class _Slot:
         if self._waiting is not None:
             self._drop_waiting(Outcome.REPLACED, "it was still busy when a newer one came")
         self._waiting = batch
+        _logger.log(HAND_OFF, "pushing data to: %s%s", self.name, ", which is busy" if self._exporting else "")
         if self._exporting:
             self._expiry = asyncio.get_running_loop().call_later(self._offer_timeout, self._expire)
         self._wake.set()
@@ -228,7 +234,7 @@ class _Slot:
     async def _attempt(self, batch: DataBatch) -> tuple[Outcome, str]:
         try:
             async with asyncio.timeout(self._export_timeout) as limit:
-                await self._sink.export(batch)
+                await self.sink.export(batch)
         except (Exception, asyncio.CancelledError) as error:  # a sink's fault must not leave its slot
             worker = asyncio.current_task()
             if worker is not None and worker.cancelling():
@@ -240,6 +246,7 @@ class _Slot:
             if isinstance(error, ExportError):
                 return Outcome.FAILED if error.retryable else Outcome.REFUSED, str(error)
             return Outcome.FAILED, _said(error)
+        _logger.log(HAND_OFF, "data push completed: %s", self.name)
         return Outcome.DELIVERED, ""
 
     def _observe(self, seconds: float, outcome: Outcome) -> None:
@@ -279,7 +286,7 @@ class _Slot:
         self._drop_waiting(Outcome.STOPPED, "the collector stopped")
         try:
             async with asyncio.timeout(limit):
-                await self._sink.stop()
+                await self.sink.stop()
         except TimeoutError:
             _logger.warning("%s did not stop within %g s", self.name, limit)
         except Exception:

@@ -1,14 +1,20 @@
 """The tick in virtual time: an hour of cycles costs no time."""
 
 import asyncio
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
 from collector.errors import ScrapeError
-from collector.manager import MAX_TICKS, Manager
+from collector.manager import MAX_TICKS, YEAR_1_NS, Manager
 
 S = 1_000_000_000
 EPOCH = 1_800_000_000
@@ -49,7 +55,7 @@ async def ticking(
         lambda batch: seen["exported"].append(batch.timestamp // S - EPOCH),
         resolution_ns=resolution * S,
         offset_ns=offset * S,
-        lost=seen["lost"].append,
+        lost=lambda outcome, windows: seen["lost"].extend([outcome] * windows),
         clock=lambda: EPOCH + began + loop.time() - zero,
     )
     running = asyncio.create_task(manager.run())
@@ -91,32 +97,151 @@ async def test_a_scrape_slower_than_the_resolution_delays_no_other():
     assert seen["exported"] != sorted(seen["exported"])
 
 
+@dataclass
+class Stepped:
+    """A manager whose wall clock is set while it runs."""
+
+    resolution: int
+    offset: int = 5
+    exported: list[int] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    """When, in seconds of the loop."""
+    lost: Counter[str] = field(default_factory=Counter)
+    step: float = 0.0
+
+    async def run(self, *stages: tuple[float, float]) -> None:
+        """Let so many seconds pass, then set the clock by so many; and again."""
+        loop = asyncio.get_running_loop()
+        zero = loop.time()
+
+        def export(batch: DataBatch) -> None:
+            self.exported.append(batch.timestamp // S - EPOCH)
+            self.at.append(round(loop.time() - zero, 2))
+
+        manager = Manager(
+            Source(),
+            lambda batch: batch.freeze(),
+            export,
+            resolution_ns=self.resolution * S,
+            offset_ns=self.offset * S,
+            lost=lambda outcome, windows: self.lost.update({outcome: windows}),
+            clock=lambda: EPOCH + loop.time() - zero + self.step,
+        )
+        running = asyncio.create_task(manager.run())
+        for seconds, step in stages:
+            await asyncio.sleep(seconds)
+            self.step += step
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 @pytest.mark.looptime
-async def test_a_window_slept_through_is_skipped_and_never_caught_up():
-    source = Source()
-    loop = asyncio.get_running_loop()
-    zero, jump = loop.time(), [0.0]
-    exported: list[int] = []
-    lost: list[str] = []
+async def test_windows_slept_through_are_skipped_counted_and_never_caught_up(caplog):
+    run = Stepped(60)
+    await run.run((70, 300.0), (130, 0.0))  # the machine was suspended
+    # At 125 of the loop it is 425: the window that ended at 420 is the one to collect.
+    assert run.exported == [60, 420, 480]
+    assert run.at == [65, 125, 185]
+    assert run.lost == {"skipped": 5}
+    assert caplog.text.count("have no batch") == 1
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("hours", [1, 24 * 365 * 40])
+async def test_a_clock_set_forwards_costs_the_windows_between_and_no_time(hours, caplog):
+    run = Stepped(60)
+    await run.run((70, hours * 3600.0), (185, 0.0))
+    assert run.exported == [60, *(hours * 3600 + end for end in (120, 180, 240))]
+    assert run.at == [65, 125, 185, 245]
+    assert run.lost == {"skipped": hours * 60}
+    assert caplog.text.count("set forwards") == 1
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("resolution", [5, 60, 90])
+async def test_a_clock_set_back_by_an_hour_is_followed_without_a_pause_of_an_hour(resolution, caplog):
+    run = Stepped(resolution)
+    await run.run((4 * resolution + 7, -3600.0), (4 * resolution, 0.0))
+    assert "the clock was set back by about" in caplog.text
+    assert caplog.text.count("set back") == 1
+    (turn,) = [k for k in range(1, len(run.exported)) if run.exported[k] < run.exported[k - 1]]
+    for part in (run.exported[:turn], run.exported[turn:]):
+        assert part == list(range(part[0], part[-1] + resolution, resolution))
+    gaps = [after - before for before, after in itertools.pairwise(run.at)]
+    assert max(gaps) <= 2 * resolution
+    assert min(gaps) > 0
+    assert not run.lost
+
+
+@pytest.mark.looptime
+async def test_a_clock_set_back_a_little_repeats_no_window(caplog):
+    run = Stepped(10, offset=0)
+    await run.run((30.5, -3.0), (20, -0.7), (40, 0.0))
+    assert run.exported == [10, 20, 30, 40, 50, 60, 70, 80]
+    assert not run.lost
+    assert not caplog.text
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("resolution", [7, 90, 60, 3600, 86_400, 11_000])
+async def test_windows_are_counted_from_year_1_as_go_counts_them(resolution):
+    run = Stepped(resolution)
+    await run.run((3 * resolution + 10, 0.0))
+    assert len(run.exported) >= 3
+    for end in run.exported:
+        assert ((EPOCH + end) * S + YEAR_1_NS) % (resolution * S) == 0
+    epoch_aligned = [(EPOCH + end) % resolution == 0 for end in run.exported]
+    assert all(epoch_aligned) if 86_400 % resolution == 0 else not any(epoch_aligned)
+
+
+def test_year_1_is_where_go_puts_it():
+    assert date(1970, 1, 1).toordinal() - date(1, 1, 1).toordinal() == YEAR_1_NS // S // 86_400
+
+
+@given(
+    resolution_ms=st.integers(5_000, 4_000_000),
+    offset_ms=st.integers(0, 9_000_000),
+    stalls=st.lists(st.tuples(st.floats(0, 3e4), st.floats(-2e5, 2e5)), max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_clock_does_windows_are_aligned_and_the_loop_rests(resolution_ms, offset_ms, stalls):
+    resolution, offset = resolution_ms * 1_000_000, offset_ms * 1_000_000
+    wakes, now = [], [EPOCH * S]
+    steps = iter(stalls)
+
+    class Clock:
+        """Time that passes only in sleeps."""
+
+        async def sleep(self, seconds: float) -> None:
+            wakes.append(seconds)
+            now[0] += round(seconds * 1e9)
+            if (step := next(steps, None)) is not None:
+                now[0] += round(step[0] * 1e9) + round(step[1] * 1e9)
+
     manager = Manager(
-        source,
-        lambda batch: batch.freeze(),
-        lambda batch: exported.append(batch.timestamp // S - EPOCH),
-        resolution_ns=60 * S,
-        offset_ns=5 * S,
-        lost=lost.append,
-        clock=lambda: EPOCH + loop.time() - zero + jump[0],
+        Source(),
+        lambda _batch: None,
+        lambda _batch: None,
+        resolution_ns=resolution,
+        offset_ns=offset,
+        clock=lambda: now[0] / 1e9,
     )
-    running = asyncio.create_task(manager.run())
-    await asyncio.sleep(70)
-    jump[0] = 300.0  # the machine was suspended
-    await asyncio.sleep(130)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert exported[0] == 60
-    assert 180 not in exported
-    assert exported == sorted(exported)
-    assert lost.count("skipped") >= 3
+
+    async def follow() -> None:
+        end = manager._window_start(manager._now()) + resolution
+        for _ in range(8):
+            end = await manager._wait_for(end)
+            over = manager._now() - offset - end
+            assert (end + YEAR_1_NS) % resolution == 0
+            assert 0 <= over < resolution
+            end += resolution
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collector.manager.asyncio.sleep", Clock().sleep)
+        asyncio.run(follow())
+    assert len(wakes) <= 8 + len(stalls)
+    assert min(wakes) > 0
+    assert max(wakes) * 1e9 <= 2 * resolution + offset
 
 
 @pytest.mark.looptime

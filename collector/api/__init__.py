@@ -11,5 +11,8 @@ from collector.api.route import Route
 ROUTES: tuple[Route, ...] = (*model.ROUTES, *health.ROUTES, *own.ROUTES, *prometheus.ROUTES)
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
 
+STORELESS_ROUTES: tuple[Route, ...] = (*health.ROUTES, *own.ROUTES)
+"""Those that need no batch kept in memory: all there is with --disable-metric-sink; the others are not found then."""
+
 API_ROOTS: tuple[str, ...] = (model.ROOT,)
 """Below these paths errors are Heapster's API errors, and answers are compressed as its API compressed them."""

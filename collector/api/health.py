@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 
 from collector.api.route import ANY, Answer, Context, Request, Route, Style, text_answer
-from collector.core.metrics import Kind
 
 MAX_AGE_NS = 180 * 1_000_000_000
 """The latest batch may be this old. With a resolution near or above it the check fails now and then, as it did."""
@@ -11,13 +10,13 @@ MAX_AGE_NS = 180 * 1_000_000_000
 
 def batch_fault(context: Context) -> str | None:
     """What is wrong with the latest batch, None when nothing is."""
-    batch = context.store.latest()
+    batch = context.latest()
     if batch is None:
         return "no batch has been collected yet"
     age = (context.now() - batch.timestamp) / 1e9
     if age > MAX_AGE_NS / 1e9:
         return f"the latest batch is {age:.0f} s old, at most {MAX_AGE_NS // 10**9} s are allowed; see the log for why"
-    if not batch.count(Kind.NODE):
+    if not batch.nodes:
         return "the latest batch holds no node; see heapster_scrape_failures_total in /metrics for why"
     return None
 

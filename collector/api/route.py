@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from collector.api.exposition import ClusterText
+from collector.core.metrics import Kind
 from collector.core.store import MetricStore
 from collector.errors import HeapsterError
 from collector.history.contracts import History
@@ -82,6 +83,16 @@ def text_answer(text: str, status: int = 200, **headers: str) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class LastBatch:
+    """What health asks of the latest batch."""
+
+    timestamp: int
+    """End of its window, ns since the epoch."""
+    nodes: int
+    """Nodes in it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """All that handlers may read."""
 
@@ -98,10 +109,19 @@ class Context:
     """--disable-export: `/api/v1/metric-export` answers an empty list."""
     extended: bool = False
     """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
+    last_batch: Callable[[], LastBatch | None] | None = None
+    """Knows the latest batch where the store keeps none (--disable-metric-sink)."""
 
     def now(self) -> int:
         """The present, ns since the epoch."""
         return int(self.clock() * 1e9)
+
+    def latest(self) -> LastBatch | None:
+        """The latest batch, None before the first."""
+        if self.last_batch is not None:
+            return self.last_batch()
+        batch = self.store.latest()
+        return LastBatch(batch.timestamp, batch.count(Kind.NODE)) if batch is not None else None
 
 
 Reply: TypeAlias = "Document | Answer"

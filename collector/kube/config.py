@@ -6,6 +6,7 @@ to turn.
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from kubernetes_asyncio.config.kube_config import (
 from collector.errors import StartError
 from collector.kube.connection import ApiConnection
 from collector.kube.faults import ApiServerError
+
+_log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts `token` and `ca.crt` into every pod."""
@@ -48,6 +51,7 @@ class ClusterAccess:
     insecure: bool
     ca_file: str | None
     token_file: str | None
+    use_service_account: bool
     service_account: Path
     environ: Mapping[str, str]
 
@@ -80,17 +84,28 @@ async def connect(
     insecure: bool = False,
     ca_file: str | None = None,
     token_file: str | None = None,
+    use_service_account: bool = False,
     service_account: Path = SERVICE_ACCOUNT,
     environ: Mapping[str, str] = os.environ,
 ) -> ApiConnection:
     """Read the configuration and make a connection from it; no request is sent yet.
 
     `in_cluster` wins over `kubeconfig` (one path, or several joined by `:`); with neither, `server` alone is asked
-    without credentials. `server`, `insecure`, `ca_file` and `token_file` override what the configuration says. Raises
-    StartError.
+    without credentials. `server`, `insecure`, `ca_file` and `token_file` override what the configuration says;
+    `use_service_account` puts the token mounted into this pod in place of the configuration's, if it can be read.
+    Raises StartError.
     """
     access = ClusterAccess(
-        in_cluster, kubeconfig, context, server, insecure, ca_file, token_file, service_account, environ
+        in_cluster,
+        kubeconfig,
+        context,
+        server,
+        insecure,
+        ca_file,
+        token_file,
+        use_service_account,
+        service_account,
+        environ,
     )
 
     async def load() -> Configuration:
@@ -130,6 +145,8 @@ async def _load(access: ClusterAccess) -> Configuration:
         configuration.verify_ssl = False
     if access.token_file:
         _use_token_file(configuration, Path(access.token_file))
+    elif access.use_service_account:
+        _use_mounted_token(configuration, access.service_account / "token")
     return configuration
 
 
@@ -210,6 +227,14 @@ def _use_token_file(configuration: Configuration, path: Path) -> None:
     token = _TokenFile(path)
     configuration.api_key["BearerToken"] = token.read()
     configuration.refresh_api_key_hook = token
+
+
+def _use_mounted_token(configuration: Configuration, path: Path) -> None:
+    """The same, where the file can be read; other credentials stay where it cannot, as they did in Heapster."""
+    try:
+        _use_token_file(configuration, path)
+    except StartError as error:
+        _log.warning("useServiceAccount=true has no effect: %s", error)
 
 
 class _TokenFile:

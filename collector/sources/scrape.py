@@ -27,6 +27,11 @@ DECODED_TOGETHER = 64
 takes twice as long."""
 
 
+SPREAD_PER_NODE_S = 0.008
+"""Asking N nodes is spread over so many seconds times N (behaviour reference, section 2.3; there at random, which gives
+a node another place in each scrape and so jitters its rates; here evenly)."""
+
+
 @dataclass(slots=True)
 class ScrapeReport:
     """How one scrape went, in nodes."""
@@ -54,14 +59,16 @@ class ScrapeManager:
         port: int,
         timeout_s: float,
         concurrency: int,
+        jitter_s: float = 0.0,
         prepare: Callable[[], Awaitable[None]] | None = None,
         scraped: Callable[[str, str, float, str | None], None] = lambda *_: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is asked yet.
 
-        `prepare` is awaited before each scrape: credentials are renewed there. `scraped` is told of each node: source
-        label, node, seconds, reason of a failure or None. Ages (`uptime`) count to `clock`, Unix time in seconds.
+        `jitter_s` is the longest time over which the asking is spread, within half of `timeout_s`. `prepare` is awaited
+        before each scrape: credentials are renewed there. `scraped` is told of each node: source label, node, seconds,
+        reason of a failure or None. Ages (`uptime`) count to `clock`, Unix time in seconds.
         """
         self._fetch = fetch
         self._nodes = nodes
@@ -70,6 +77,7 @@ class ScrapeManager:
         self._port = port
         self._timeout_s = timeout_s
         self._concurrency = concurrency
+        self._jitter_s = min(jitter_s, timeout_s / 2)
         self._prepare = prepare
         self._scraped = scraped
         self._clock = clock
@@ -97,12 +105,14 @@ class ScrapeManager:
 
         if self._prepare is not None:
             await self._prepare()
+        targets = self._targets()
         count = await fan_out(
-            self._targets(),
+            targets,
             lambda target: self._fetch(target, SUMMARY_PATH),
             deadline_s=self._timeout_s,
             concurrency=self._concurrency,
             on_result=take,
+            spread_s=min(SPREAD_PER_NODE_S * len(targets), self._jitter_s),
         )
         settle()
         report.late = count.late

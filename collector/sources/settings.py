@@ -1,5 +1,6 @@
 """The source URI: which API server, and how its nodes are asked (behaviour reference, section 1.5)."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from typing import Self
 
 from collector.errors import UsageError
 from collector.uris import ComponentUri
+
+log = logging.getLogger(__name__)
 
 SOURCES = ("kubernetes.summary_api", "kubernetes")
 """The keys of source URIs; both read the kubelet's summary."""
@@ -41,6 +44,10 @@ class SourceSettings:
     def parse(cls, text: str, environ: Mapping[str, str] = os.environ) -> Self:
         """Read a source URI. Raises UsageError naming the option, its value and what is allowed."""
         uri = SourceUri.parse(text, environ)
+        if uri.key.partition(".")[0] != "kubernetes":
+            raise UsageError(
+                f"no Kubernetes source: {uri.key!r} is not of kubernetes; choose one of {', '.join(SOURCES)}"
+            )
         if uri.key not in SOURCES:
             raise UsageError(f"source {uri.key!r} is not known; choose one of {', '.join(SOURCES)}")
         https = uri.boolean("kubeletHttps")
@@ -61,5 +68,14 @@ class SourceSettings:
         if not settings.in_cluster and not settings.kubeconfig and not settings.server:
             raise UsageError(
                 f"source {uri.key}: no API server: with inClusterConfig=false give auth=KUBECONFIG or a host in the URI"
+            )
+        if uri.has("apiVersion"):
+            log.info("source %s: apiVersion is accepted, without effect: the API is always asked for v1", uri.key)
+        if unknown := uri.unknown():
+            log.warning(
+                "source %s: no effect of %s; its options are %s",
+                uri.key,
+                ", ".join(map(repr, unknown)),
+                ", ".join(uri.known),
             )
         return settings

@@ -1,16 +1,20 @@
 """The sink itself: encode, send, sum up."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from typing import Self
 
 from collector.core.batch import DataBatch
 from collector.errors import ExportError
+from collector.logs import WRITES
 from sinks.base import SinkUri
 from sinks.influxdb.encoder import Chunk, LineEncoder
 from sinks.influxdb.options import InfluxdbOptions
 from sinks.influxdb.v1 import WireV1
 from sinks.influxdb.wire import Wire
+
+_logger = logging.getLogger(__name__)
 
 
 class InfluxdbSink:
@@ -46,6 +50,7 @@ class InfluxdbSink:
             for i in range(self._concurrency):
                 senders.create_task(sending.run(), name=f"{self.name} sender {i}")
         sending.conclude()
+        _logger.log(WRITES, "%s: %d points in %d writes", self.name, sending.points, sending.writes)
 
     async def stop(self) -> None:
         """Release the connections."""
@@ -58,7 +63,8 @@ class _Sending:
     def __init__(self, wire: Wire, chunks: Iterator[Chunk]) -> None:
         self._wire = wire
         self._chunks = chunks
-        self._writes = 0
+        self.writes = 0
+        self.points = 0
         self._refused = 0
         self._refusal: ExportError | None = None
         self._failure: ExportError | None = None
@@ -66,7 +72,8 @@ class _Sending:
     async def run(self) -> None:
         """Send until no chunk is left, or the server has failed any sender."""
         for chunk in self._chunks:
-            self._writes += 1
+            self.writes += 1
+            self.points += chunk.points
             try:
                 await self._wire.write(chunk.body)
             except ExportError as error:
@@ -84,7 +91,7 @@ class _Sending:
             raise self._failure
         if self._refusal is not None:
             raise ExportError(
-                f"{self._refused} of {self._writes} writes were refused in whole or in part, the first one: "
+                f"{self._refused} of {self.writes} writes were refused in whole or in part, the first one: "
                 f"{self._refusal}",
                 retryable=False,
             )

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from collector.api import API_ROOTS, ROUTES
+from collector.api import API_ROOTS, ROUTES, STORELESS_ROUTES
 from collector.api.dispatch import Dispatcher
 from collector.api.health import MAX_AGE_NS
-from collector.api.route import Context
+from collector.api.route import Context, LastBatch
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
@@ -52,3 +52,23 @@ async def test_a_fresh_batch_with_a_node_is_healthy():
 async def test_a_fault_is_told_by_the_single_check_only(state, reason):
     assert await asked("/healthz", **state) == (500, "[-]healthz failed: reason withheld\nhealthz check failed\n")
     assert await asked("/healthz/healthz", **state) == (500, f"internal server error: {reason}\n")
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (None, (500, "internal server error: no batch has been collected yet\n")),
+        (LastBatch(AT, 3), (200, "ok")),
+        (LastBatch(AT, 0), (500, None)),
+        (LastBatch(AT - MAX_AGE_NS - SECOND, 3), (500, None)),
+    ],
+)
+async def test_where_no_batch_is_kept_the_cycle_is_asked(last, said):
+    context = Context(MetricStore(), SelfMetrics(), clock=lambda: AT / SECOND, last_batch=lambda: last)
+    dispatcher = Dispatcher(context, STORELESS_ROUTES, API_ROOTS)
+    answer = (await dispatcher.answer("GET", "/healthz/healthz", {})).answer
+    assert answer.status == said[0]
+    assert said[1] in {None, answer.body.decode()}
+    assert (await dispatcher.answer("GET", "/api/v1/model/metrics", {})).answer.body == b"404: Page Not Found"
+    assert (await dispatcher.answer("GET", "/metrics/cluster", {})).answer.status == 404
+    assert (await dispatcher.answer("GET", "/metrics", {})).answer.status == 200

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from collector.app import Collector
+from collector.core.entities import NULL
 from collector.core.metrics import INDEX, Kind
 from collector.errors import StartError
 from collector.options import SECOND, Options
@@ -199,3 +200,28 @@ async def test_a_history_another_collector_writes_is_refused_at_start(cluster, t
         with pytest.raises(StartError, match=r"history"):
             async with running(Collector(options(cluster, sink=sink))):
                 pass
+
+
+async def test_without_the_metric_sink_no_batch_stays_in_memory(cluster):
+    async with running(Collector(options(cluster, disable_metric_sink=True))) as collector:
+        entities = (await collector.tick(window(0))).batch.entities
+        await cluster.set_fault(cluster.node_names[0], "down")
+        for cycle in range(1, 4):
+            cluster.advance(60)
+            await collector.tick(window(cycle))
+            # This batch, and the one before that the rate calculator compares it with.
+            assert len(entities.pins._live) <= 2
+    assert entities.find_node(cluster.node_names[0]) == NULL
+    assert entities.find_node(cluster.node_names[1]) != NULL
+    assert collector.store.batches == ()
+    assert collector.sinks.statistics() == ()
+
+
+async def test_a_metric_sink_that_is_asked_for_is_kept_all_the_same(cluster):
+    both = options(cluster, disable_metric_sink=True, sink=("metric",))
+    async with running(Collector(both)) as collector, aiohttp.ClientSession() as session:
+        await collector.tick(window(0))
+        await asyncio.sleep(0)
+        assert len(collector.store.batches) == 1
+        answer = await session.get(f"http://127.0.0.1:{collector.port}/api/v1/model/namespaces/")
+        assert answer.status == 200

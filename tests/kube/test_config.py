@@ -299,6 +299,34 @@ async def test_address_ca_token_and_verification_can_be_overridden(secure, kubec
     assert await pod_names(insecure) == []
 
 
+async def test_host_and_insecure_of_the_uri_count_beside_a_kubeconfig(secure, kubeconfig):
+    path = kubeconfig("https://elsewhere", {"token": "t0"}, cluster={})  # no CA: verified, it would be a stranger
+    connection = await connect(kubeconfig=path, server=secure.url, insecure=True)
+    assert (connection.url, connection.verified) == (secure.url, False)
+    assert await pod_names(connection) == []
+
+
+async def test_the_mounted_token_takes_the_place_of_the_kubeconfigs_and_is_read_again(
+    secure, kubeconfig, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(config, "TOKEN_AGE", 0.0)
+    secure.tokens = {"t0", "mounted"}
+    (tmp_path / "token").write_text("mounted\n")
+    path = kubeconfig(secure.url, {"token": "written"})
+    connection = await connect(kubeconfig=path, use_service_account=True, service_account=tmp_path)
+    assert await connection.authorization() == {"Authorization": "Bearer mounted"}
+    (tmp_path / "token").write_text("t0")
+    await pod_names(connection)
+    assert [s.authorization for s in secure.seen] == ["Bearer t0"]
+
+
+async def test_without_a_mounted_token_the_kubeconfigs_stays(secure, kubeconfig, tmp_path, caplog):
+    path = kubeconfig(secure.url, {"token": "t0"})
+    connection = await connect(kubeconfig=path, use_service_account=True, service_account=tmp_path / "none")
+    assert await connection.authorization() == {"Authorization": "Bearer t0"}
+    assert "useServiceAccount=true has no effect" in caplog.text
+
+
 async def test_a_certificate_of_a_stranger_is_refused_and_the_ca_named(secure, stranger, tmp_path):
     wrong = tmp_path / "wrong.crt"
     stranger.cert_pem.write_to_path(str(wrong))

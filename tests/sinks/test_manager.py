@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from collector.core.batch import DataBatch
 from collector.core.store import MetricStore
 from collector.errors import ExportError
+from collector.logs import HAND_OFF
 from sinks.manager import Outcome, SinkManager, SinkStatistics
 from tests.servers import Influxd, free_port
 from tests.sinks.batches import MINUTE, TIMESTAMP, Cluster, empty_batch
@@ -407,3 +408,27 @@ async def test_a_frozen_database_delays_no_other_sink(own_influxd: Influxd) -> N
     await manager.stop(5)
     assert seen.count(("Recording Sink", Outcome.DELIVERED)) == 2
     assert [how for name, how in seen if name == "InfluxDB Sink"] == [Outcome.FAILED, Outcome.DELIVERED]
+
+
+async def test_a_sink_that_is_left_out_is_offered_nothing() -> None:
+    kept, left = Recording("kept"), Recording("left")
+    manager = SinkManager([kept, left])
+    manager.leave_out([left])
+    manager.start()
+    manager.export(empty_batch())
+    await manager.stop(1)
+    assert [ledger.name for ledger in manager.statistics()] == ["kept"]
+
+
+async def test_at_level_2_each_hand_off_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    manager = SinkManager([Recording("First Sink")])
+    manager.start()
+    for level in (logging.INFO, HAND_OFF):
+        caplog.set_level(level, "sinks.manager")
+        manager.export(empty_batch())
+        await asyncio.sleep(0.1)
+    await manager.stop(1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "pushing data to: First Sink",
+        "data push completed: First Sink",
+    ]

@@ -1,6 +1,7 @@
 """The scrape of a fleet: every node's answer or failure ends where it belongs, however answers are grouped."""
 
 import asyncio
+import itertools
 import json
 from pathlib import Path
 
@@ -98,3 +99,47 @@ async def test_nodes_that_are_not_ready_or_have_no_address_are_not_asked(caplog)
         assert manager.report.answered == 1
     assert caplog.text.count("node node-000 is left out: it is not ready") == 1
     assert caplog.text.count("node node-001 is left out: it has no address") == 1
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("count", "jitter", "timeout", "spread"),
+    [
+        (100, 4.0, 20.0, 0.8),
+        (1000, 4.0, 20.0, 4.0),
+        (1000, 0.5, 20.0, 0.5),
+        (1000, 4.0, 6.0, 3.0),
+        (100, 0.0, 20.0, 0.0),
+    ],
+)
+async def test_nodes_are_asked_over_8_ms_a_node_each_in_its_place(count, jitter, timeout, spread):
+    loop = asyncio.get_running_loop()
+    nodes = NodeLister()
+    nodes.replace([Node(f"n{i}", addresses=(("InternalIP", "10.0.0.1"),), ready=True) for i in range(count)])
+    asked: list[dict[str, float]] = []
+
+    async def fetch(target: KubeletTarget, _path: str) -> bytes:
+        asked[-1][target.node] = loop.time() - began
+        raise FetchError("nobody there", reason="refused")
+
+    manager = ScrapeManager(
+        fetch,
+        nodes,
+        EntityTable(),
+        MetricTable(),
+        port=10255,
+        timeout_s=timeout,
+        concurrency=2000,
+        jitter_s=jitter,
+    )
+    for end in (MINUTE, 2 * MINUTE):
+        began = loop.time()
+        asked.append({})
+        await manager.scrape(end - MINUTE, end)
+    first, second = asked
+    assert len(first) == count
+    places = sorted(first.values())
+    assert places[0] == pytest.approx(0, abs=0.01)
+    assert places[-1] == pytest.approx(spread, abs=0.05)
+    assert all(after - before < spread / count + 0.01 for before, after in itertools.pairwise(places))
+    assert second == pytest.approx(first, abs=0.01)
