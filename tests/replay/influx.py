@@ -48,12 +48,15 @@ def expected_points(recorded: Iterable[Point], source: str) -> dict[Identity, Va
 
 def points_differ(found: Sequence[Point], recorded: Sequence[Point], source: str) -> list[str]:
     """One line for each point that is missing, should not be there, or has another value or type."""
-    wanted = expected_points(recorded, source)
+    return values_differ(found, expected_points(recorded, source), final_world(source))
+
+
+def values_differ(found: Sequence[Point], wanted: Mapping[Identity, Value], world: World) -> list[str]:
+    """The same against values by identity."""
     got = {(point.step, point.metric, point.tags): point.value for point in found}
     assert len(got) == len(found)
     lines = [f"missing: {identity} {wanted[identity]}" for identity in wanted.keys() - got.keys()]
     lines += [f"should not be there: {identity} {got[identity]}" for identity in got.keys() - wanted.keys()]
-    world = final_world(source)
     lines += [
         f"{identity} is {got[identity]!r}, not {value!r}"
         for identity, value in wanted.items()
