@@ -29,6 +29,7 @@ from collector.options import SECOND, Options
 from collector.processors import build_pipeline, run_pipeline
 from collector.processors.labels import BUILT_IN, LabelCopier
 from collector.selfmetrics import SelfMetrics
+from collector.sources.endpoints import plan_of
 from collector.sources.kubelet import KubeletClient, KubeletOptions
 from collector.sources.scrape import ScrapeManager, ScrapeReport
 from collector.sources.settings import SourceSettings
@@ -146,6 +147,7 @@ class Collector:
             timeout_s=options.scrape_timeout / SECOND,
             concurrency=options.scrape_concurrency,
             jitter_s=options.scrape_jitter / SECOND,
+            plan=plan_of(settings),
             prepare=token.update,
             scraped=self.metrics.scraped,
             clock=self._clock,

@@ -42,6 +42,7 @@ KIND_LABELS: Mapping[Kind, tuple[str, ...]] = {
 
 SPELLED: Mapping[str, str] = {
     "cpu/load": "cpu_load_average",
+    "cpu/throttled_time": "cpu_throttled",
     "cpu/usage_rate": "cpu_usage",
     "network/rx": "network_receive",
     "network/rx_errors": "network_receive_errors",

@@ -141,6 +141,9 @@ class DataBatch:
     row]` says whether the cell holds a value: absent is never NaN and never 0. `exists[row]` says whether the entity
     is in this batch at all. `times[clock, row]` are ns since the epoch, 0 when absent.
 
+    `share[row]` says whether a pod's values are those of its pause container alone, so that its containers' are still
+    to be added.
+
     The writer is the pipeline, alone, until `freeze()`; from then on every array is read-only and may be shared.
     """
 
@@ -164,7 +167,7 @@ class DataBatch:
         if self.rows <= self._capacity:
             return
         old, self._capacity = self._capacity, 1 << (2 * self.rows - 1).bit_length()
-        cells, present, times, exists = self.cells, self.present, self.times, self.exists
+        cells, present, times, exists, share = self.cells, self.present, self.times, self.exists, self.share
         self._allocate()
         # Cell by cell: copying whole columns would touch the pages that no value needs.
         for m in range(len(self.metrics)):
@@ -173,12 +176,14 @@ class DataBatch:
             np.copyto(self.present[m, :old], given, where=given)
         np.copyto(self.times[:, :old], times, where=times != 0)
         self.exists[:old] = exists
+        self.share[:old] = share
 
     def _allocate(self) -> None:
         shape = (self.metrics.capacity, self._capacity)
         self.cells: NDArray[np.int64] = _untouched(shape, INT64)
         self.present: NDArray[np.bool_] = _untouched(shape, np.bool_)
         self.exists: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
+        self.share: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
         self.times: NDArray[np.int64] = _untouched((len(Clock), self._capacity), INT64)
 
     # Columns.
@@ -213,6 +218,7 @@ class DataBatch:
         """Drop all that is known of `rows`."""
         self.present[:, rows] = False
         self.exists[rows] = False
+        self.share[rows] = False
         self.times[:, rows] = 0
         for table in self.labeled.values():
             table.forget(rows)
@@ -225,7 +231,7 @@ class DataBatch:
             table.freeze()
             self.entities.labels.mark_seen(table.label, self.pin.sequence)
         self.entities.mark_seen(np.flatnonzero(self.exists[: self.rows]), self.pin.sequence)
-        for array in (self.cells, self.present, self.exists, self.times):
+        for array in (self.cells, self.present, self.exists, self.share, self.times):
             array.setflags(write=False)
         self.frozen = True
 

@@ -12,7 +12,7 @@ A row belongs to one entity until no live batch knows that entity any more; then
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from types import MappingProxyType
 
 import numpy as np
@@ -56,6 +56,8 @@ class EntityTable:
         self.name: list[str] = []
         self.uid: list[str] = []
         self._own_labels: list[Mapping[str, str]] = []
+        self._source_labels: dict[int, Mapping[str, str]] = {}
+        """Row -> labels that a source set; empty where all sources are summaries."""
         self._children: list[dict[str, int] | None] = []
         self._nodes: dict[str, int] = {}
         self._namespaces: dict[str, int] = {}
@@ -196,6 +198,22 @@ class EntityTable:
         if changed:
             self._touch_many(changed)
 
+    def set_source_labels(self, rows: Sequence[int], labels: Iterable[Mapping[str, str]] | None) -> None:
+        """Replace what the source says of each of `rows`, which wins over own labels; None: it says nothing of them."""
+        known = self._source_labels
+        if labels is None and not known:
+            return
+        changed = []
+        for row, new in zip(rows, repeat(_NO_LABELS) if labels is None else labels, strict=labels is not None):
+            if known.get(row, _NO_LABELS) != new:
+                if new:
+                    known[row] = new
+                else:
+                    del known[row]
+                changed.append(row)
+        if changed:
+            self._touch_many(changed)
+
     def touch(self, row: int) -> None:
         """Note that the label sets of `row` and of everything below it changed."""
         self._stamp += 1
@@ -233,8 +251,9 @@ class EntityTable:
             labels["nodename"] = name
             labels["hostname"] = of_node.get("hostname", name)
             labels["host_id"] = of_node.get("host_id", "")
+        said = self._source_labels.get(row, _NO_LABELS)
         if kind is Kind.NODE:
-            return labels | dict(own)
+            return {**labels, **own, **said}
         if kind is Kind.SYS_CONTAINER:
             return labels | {"container_name": self.name[row]}
         pod = row if kind is Kind.POD else int(self.parent[row])
@@ -247,6 +266,7 @@ class EntityTable:
         if kind is Kind.POD_CONTAINER:
             labels["container_name"] = self.name[row]
             labels |= own
+            labels |= said
         return labels
 
     def key(self, row: int) -> str:
@@ -305,6 +325,7 @@ class EntityTable:
         self.parent[row] = self.node[row] = NULL
         self.name[row] = self.uid[row] = ""
         self._own_labels[row] = _NO_LABELS
+        self._source_labels.pop(row, None)
         self._children[row] = None
         self._free[kind].append(row)
         self.count -= 1

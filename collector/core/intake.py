@@ -4,14 +4,15 @@ Names become rows here, once; cells are written column by column for many nodes 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
-from collector.core.metrics import FLOAT64, INDEX, Clock, Kind, LabeledGroup
+from collector.core.metrics import FLOAT64, INDEX, INT64, Clock, Kind, LabeledGroup
 from collector.core.sample import Block, LabeledBlock, NodeSample
 
 FLUSH_ROWS = 4096
@@ -86,6 +87,9 @@ class Intake:
         pods = entities.pod_rows(sample.pod_namespaces, sample.pod_names, sample.pod_uids, node)
         containers = entities.container_rows(pods, sample.container_counts, sample.container_names, node)
         system = [entities.child_row(Kind.SYS_CONTAINER, node, name, node) for name in sample.system_names]
+        entities.set_source_labels([node], None if sample.node_labels is None else [sample.node_labels])
+        images = sample.container_images
+        entities.set_source_labels(containers, None if images is None else map(_image_label, images))
         rows = {
             Kind.NODE: np.array([node], np.int32),
             Kind.SYS_CONTAINER: np.array(system, np.int32),
@@ -125,6 +129,8 @@ class Intake:
             np.concatenate([block.times for block in blocks])[live],
             np.repeat([one.sample.read_at for one in placed], lengths)[live],
         )
+        if kind is Kind.POD:
+            self._mark_shares(placed)
         self._write_labeled(kind, placed, rows, np.cumsum([0, *lengths[:-1]]))
 
     def _write(
@@ -156,6 +162,14 @@ class Intake:
         batch.cells[_UPTIME, rows] = lived
         batch.present[_UPTIME, rows] = (start > 0) & (lived >= 0)
 
+    def _mark_shares(self, placed: Sequence[_Placed]) -> None:
+        """Note which pods' own values are those of their pause containers alone."""
+        for one in placed:
+            if one.sample.pod_shares is not None:
+                rows = one.rows[Kind.POD]
+                live = rows != SHADOWED
+                self.batch.share[rows[live]] = one.sample.pod_shares[live]
+
     def _write_labeled(self, kind: Kind, placed: Sequence[_Placed], rows: Rows, offsets: NDArray[np.int64]) -> None:
         """Write the labelled values of one kind; the owner at position p of sample i is `rows[offsets[i] + p]`."""
         alike: defaultdict[tuple[LabeledGroup, str | None, int], list[tuple[int, LabeledBlock]]] = defaultdict(list)
@@ -186,9 +200,18 @@ class Intake:
     def _write_custom(self, placed: _Placed) -> None:
         for custom in placed.sample.custom:
             row = placed.rows[custom.kind][custom.owner]
-            m = self.batch.metrics.custom(custom.name) if row != SHADOWED else None
+            dtype = INT64 if isinstance(custom.value, int) else FLOAT64
+            m = self.batch.metrics.custom(custom.name, dtype) if row != SHADOWED else None
             if m is not None:
-                self.batch.put(m, np.array([row]), np.array([custom.value], FLOAT64))
+                # The type a name first came with stays: a column has one.
+                kept = float if self.batch.metrics.descriptors[m].is_float else int
+                self.batch.put(m, np.array([row]), np.array([kept(custom.value)]))
+
+
+@lru_cache(maxsize=1 << 14)
+def _image_label(image: str) -> Mapping[str, str]:
+    """One mapping for all containers of one image."""
+    return {"container_base_image": image}
 
 
 def _shadow(rows: Rows, arrival: NDArray[np.int64], start: NDArray[np.int64]) -> Rows:

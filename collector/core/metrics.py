@@ -53,6 +53,8 @@ class Clock(IntEnum):
     CPU = 2
     MEMORY = 3
     NETWORK = 4
+    DISK = 5
+    """Of the labelled counters of disks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +75,8 @@ class MetricDescriptor:
     """The metric that two samples of this one make."""
     sums: frozenset[Kind] = frozenset()
     """The kinds it is summed into from the kind below."""
+    extended: bool = False
+    """Heapster did not have it: see --extended-metrics"""
 
     @property
     def is_float(self) -> bool:
@@ -101,8 +105,11 @@ def _counter(
     clock: Clock | None = None,
     rate: str | None = None,
     sums: frozenset[Kind] = frozenset(),
+    extended: bool = False,
 ) -> MetricDescriptor:
-    return MetricDescriptor(name, MetricType.CUMULATIVE, INT64, unit, description, summary or {}, clock, rate, sums)
+    return MetricDescriptor(
+        name, MetricType.CUMULATIVE, INT64, unit, description, summary or {}, clock, rate, sums, extended
+    )
 
 
 def _gauge(
@@ -220,6 +227,12 @@ METRICS: tuple[MetricDescriptor, ...] = (
             ("reservation", f"{resource} requested, as a share of the allocatable amount"),
         )
     ),
+    # From cAdvisor's text only: how the CPU quota of a cgroup held it back.
+    _counter("cpu/throttled_time", "ns", "Time held back by the CPU limit", clock=Clock.CPU, extended=True),
+    _counter("cpu/cfs_periods", "", "Periods of the CPU limit", clock=Clock.CPU, extended=True),
+    _counter(
+        "cpu/throttled_periods", "", "Periods in which the CPU limit held it back", clock=Clock.CPU, extended=True
+    ),
 )
 
 COUNTERS_NOT_SUMMED = frozenset(m.name for m in METRICS if m.rate) | {"uptime"}
@@ -307,9 +320,9 @@ class MetricTable:
         """The column of metric `name`, None when there is none."""
         return self._index.get(name)
 
-    def custom(self, name: str) -> int | None:
-        """The float column of the application metric `name`; None when no column is left."""
-        return self._dynamic(_gauge(f"custom/{name}", "", "Reported by an application", dtype=FLOAT64, sums=_TO_POD))
+    def custom(self, name: str, dtype: np.dtype[np.int64] | np.dtype[np.float64] = FLOAT64) -> int | None:
+        """The column of the application metric `name`, of `dtype` if it is new; None when no column is left."""
+        return self._dynamic(_gauge(f"custom/{name}", "", "Reported by an application", dtype=dtype, sums=_TO_POD))
 
     def resource_request(self, resource: str) -> int | None:
         """The column of requests for `resource` (`nvidia.com/gpu`, `hugepages-2Mi`); None when no column is left."""

@@ -3,7 +3,7 @@
 Parallel arrays, no NumPy scalar, no entity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +58,7 @@ class CustomValue:
     """Position of the owner in that kind's block."""
     name: str
     value: float
+    """An int where the application reports whole numbers."""
 
 
 @dataclass(slots=True)
@@ -81,5 +82,14 @@ class NodeSample:
     container_block: Block = field(default_factory=Block.empty)
     labeled: Sequence[LabeledBlock] = ()
     custom: Sequence[CustomValue] = ()
+    pod_shares: NDArray[np.bool_] | None = None
+    """(pods,): whose own values are a part, those of the pause container, to which those of the containers are added.
+
+    None: no pod's; a pod's values are the whole pod's.
+    """
+    node_labels: Mapping[str, str] | None = None
+    """Labels of the node that this source sets (`schedulable`)."""
+    container_images: Sequence[str] | None = None
+    """The image of each container as its runtime says it, which counts even when empty; None: not known here."""
     faults: Sequence[str] = ()
     """What had to be left out of this answer, one sentence each (bounded by the decoder)."""

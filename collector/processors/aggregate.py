@@ -16,28 +16,38 @@ from collector.core.metrics import Kind
 Rows = NDArray[np.intp]
 
 
-def _sum(batch: DataBatch, into: Kind, rows: Rows, targets: NDArray[np.int32], *, keep_given: bool = False) -> None:
+def _sum(
+    batch: DataBatch,
+    into: Kind,
+    rows: Rows,
+    targets: NDArray[np.int32],
+    *,
+    whole: NDArray[np.bool_] | None = None,
+) -> None:
     """Sum every metric that METRICS sums into kind `into`, from `rows` to the parallel `targets`.
 
-    A metric that no row has stays absent in the target. With `keep_given`, a target that already has the metric keeps
-    its value.
+    A metric that no row has stays absent in the target. Where `whole` (parallel to `targets`) is True, a target that
+    already has the metric keeps its value; elsewhere what it has counts as one more summand.
     """
     for m, metric in batch.metrics:
         if into not in metric.sums:
             continue
         adding = batch.present[m, rows]
-        if keep_given:
-            adding &= ~batch.present[m, targets]
+        if whole is not None:
+            adding &= ~(whole & batch.present[m, targets])
         if not adding.any():
             continue
         column, to = batch.column(m), targets[adding]
-        column[to] = 0
+        column[to[~batch.present[m, to]]] = 0
         np.add.at(column, to, column[rows[adding]])
         batch.present[m, to] = True
 
 
 class PodAggregator:
-    """Containers into pods; what the kubelet reported of a pod itself is kept."""
+    """Containers into pods; what the kubelet reported of a pod itself is kept.
+
+    Unless it reported of the pod's pause container only: then the containers are added on top (5.4, the rule of 1.5.4).
+    """
 
     name = "pod_aggregator"
 
@@ -46,7 +56,7 @@ class PodAggregator:
         containers = batch.rows_of(Kind.POD_CONTAINER)
         pods = batch.entities.parent[containers]
         batch.exists[pods] = True
-        _sum(batch, Kind.POD, containers, pods, keep_given=True)
+        _sum(batch, Kind.POD, containers, pods, whole=~batch.share[pods])
 
 
 class NamespaceAggregator:

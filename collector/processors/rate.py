@@ -95,7 +95,7 @@ def _disk_rates(previous: DataBatch, batch: DataBatch, same_life: NDArray[np.boo
     alive = (new.row < same_life.size) & same_life[np.minimum(new.row, same_life.size - 1)]
     matched = np.flatnonzero((old_keys[position] == new_keys) & alive)
     before = position[matched]
-    elapsed = _elapsed(previous, batch, Clock.SCRAPE, new.row[matched].astype(np.intp))
+    elapsed = _elapsed(previous, batch, Clock.DISK, new.row[matched].astype(np.intp))
     for j, metric in enumerate(DISK.metrics):
         rate = DISK.column(metric.rate) if metric.rate else None
         if rate is None:

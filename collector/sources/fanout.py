@@ -16,17 +16,18 @@ from collector.errors import FetchError, ScrapeError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 SLICE_S: Final = 0.01
 """Longest computation on answers, in seconds, between two turns of the event loop; one answer more may overrun it."""
 
 
-class Reply(NamedTuple, Generic[T]):
+class Reply(NamedTuple, Generic[T, A]):
     """What came of one target; every target gives exactly one."""
 
     target: T
-    answer: bytes | ScrapeError
-    """the body, or why there is none; FetchError with reason `late` if the deadline came first"""
+    answer: A | ScrapeError
+    """what it said, or why there is none; FetchError with reason `late` if the deadline came first"""
     started: float
     """time.monotonic() when it was asked; the end of the fan-out if it never was"""
     finished: float
@@ -45,11 +46,11 @@ class FanOutCount:
 
 async def fan_out(
     targets: Sequence[T],
-    fetch_one: Callable[[T], Awaitable[bytes]],
+    fetch_one: Callable[[T], Awaitable[A]],
     *,
     deadline_s: float,
     concurrency: int,
-    on_result: Callable[[Reply[T]], None],
+    on_result: Callable[[Reply[T, A]], None],
     spread_s: float = 0.0,
 ) -> FanOutCount:
     """Ask every target; `on_result` gets each reply as it arrives, on the event loop, never two at a time.
@@ -65,12 +66,12 @@ async def fan_out(
     return await run.run(deadline_s, min(concurrency, len(targets)))
 
 
-class _FanOut(Generic[T]):
+class _FanOut(Generic[T, A]):
     def __init__(
         self,
         targets: Sequence[T],
-        fetch_one: Callable[[T], Awaitable[bytes]],
-        on_result: Callable[[Reply[T]], None],
+        fetch_one: Callable[[T], Awaitable[A]],
+        on_result: Callable[[Reply[T, A]], None],
         spread_s: float,
     ) -> None:
         self._targets = targets
@@ -82,7 +83,7 @@ class _FanOut(Generic[T]):
         self._untaken: Iterator[int] = iter(range(len(targets)))
         # By index: when those not answered yet were asked (None: not yet), and what has not passed the gate yet.
         self._open: dict[int, float | None] = dict.fromkeys(range(len(targets)))
-        self._waiting: dict[int, Reply[T]] = {}
+        self._waiting: dict[int, Reply[T, A]] = {}
         self._gate = asyncio.Lock()
         self._computed = 0.0  # since the loop's last turn
         self._answered = self._failed = self._late = 0
@@ -118,7 +119,7 @@ class _FanOut(Generic[T]):
             async with self._gate:
                 await self._deliver(self._waiting.pop(index))
 
-    async def _ask(self, target: T) -> bytes | ScrapeError:
+    async def _ask(self, target: T) -> A | ScrapeError:
         try:
             return await self._fetch_one(target)
         except ScrapeError as error:
@@ -132,7 +133,7 @@ class _FanOut(Generic[T]):
             fault.__cause__ = error
             return fault
 
-    async def _deliver(self, reply: Reply[T]) -> None:
+    async def _deliver(self, reply: Reply[T, A]) -> None:
         if isinstance(reply.answer, ScrapeError):
             self._failed += 1
         else:

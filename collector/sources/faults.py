@@ -26,6 +26,9 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNKNOWN_SIGNER: Final = frozenset((2, 18, 19, 20, 21))
 _OTHER_NAME: Final = frozenset((62, 64))
 
+_NOT_SERVED: Final = frozenset((404, 405, 410, 501))
+"""The path is not there, or not for this method."""
+
 _OWN_LIMITS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 
 
@@ -78,9 +81,19 @@ def no_document(target: KubeletTarget, url: URL, body: bytes) -> FetchError:
 
 
 def refused_status(
-    target: KubeletTarget, url: URL, status: int, body: bytes, *, location: str | None, token_sent: bool
+    target: KubeletTarget,
+    url: URL,
+    status: int,
+    body: bytes,
+    *,
+    location: str | None,
+    token_sent: bool,
+    verb: str = "get",
 ) -> FetchError:
-    """Any status but 200; `body` is its beginning, `location` the header of that name."""
+    """Any status but 200; `body` is its beginning, `location` the header of that name.
+
+    `verb` is what Kubernetes calls the request.
+    """
     said = f"answers status {status}: {excerpt(body)}"
     if 300 <= status < 400:
         where = f" to {_line(location)}" if location else ""
@@ -93,10 +106,10 @@ def refused_status(
         return _fault(
             target,
             url,
-            f'{said}; the collector\'s ClusterRole must allow verb "get" on resource "{_resource(url)}"',
+            f'{said}; the collector\'s ClusterRole must allow verb "{verb}" on resource "{_resource(url)}"',
             "forbidden",
         )
-    if status == 404:
+    if status in _NOT_SERVED:
         return _fault(target, url, f"{said}; this kubelet does not serve {url.path}", "not_found")
     if status == 400 and url.scheme == "http":  # what Go's server says in plain text on a TLS port
         return _fault(target, url, f"{said}; if this port speaks TLS, set kubeletHttps=true", "status")

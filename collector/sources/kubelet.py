@@ -20,6 +20,8 @@ __all__ = ["SUMMARY_PATH", "KubeletClient", "KubeletOptions", "KubeletTarget"]
 SUMMARY_PATH: Final = "/stats/summary"
 """Without the trailing slash that Heapster sent: kubelets register the path so."""
 
+_JSON: Final = {"Content-Type": "application/json"}
+
 RENEWAL_PAUSE: Final = 10.0
 """Seconds in which a refused token is read again once, however many kubelets refuse it."""
 
@@ -67,13 +69,13 @@ class KubeletClient:
     ) -> None:
         await self.close()
 
-    async def fetch(self, target: KubeletTarget, path: str = SUMMARY_PATH) -> bytes:
-        """The body of `path` at one kubelet, never empty. Raises FetchError."""
+    async def fetch(self, target: KubeletTarget, path: str = SUMMARY_PATH, question: bytes | None = None) -> bytes:
+        """The body of `path` at one kubelet, never empty; `question` is JSON to POST. Raises FetchError."""
         options = self._options
         url = target.url(path, https=options.https)
         try:
             async with asyncio.timeout(options.time_limit_s):
-                return await self._answer(target, url)
+                return await self._answer(target, url, question)
         except FetchError:
             raise
         except TimeoutError:
@@ -81,15 +83,15 @@ class KubeletClient:
         except (aiohttp.ClientError, OSError) as error:
             raise faults.broken(target, url, error, options) from error
 
-    async def _answer(self, target: KubeletTarget, url: URL) -> bytes:
+    async def _answer(self, target: KubeletTarget, url: URL, question: bytes | None) -> bytes:
         token = self._token()
-        response = await self._send(target, url, token)
+        response = await self._send(target, url, token, question)
         if response.status == 401 and token is not None:
             renewed = await self._renewed(token)
             if renewed != token:
                 response.release()
                 token = renewed
-                response = await self._send(target, url, token)
+                response = await self._send(target, url, token, question)
         try:
             if response.status == 200:
                 return await self._body(target, url, response)
@@ -99,16 +101,35 @@ class KubeletClient:
             raise
         response.close()  # keeps the connection where that was the whole body
         location = response.headers.get("Location")
-        raise faults.refused_status(target, url, response.status, body, location=location, token_sent=token is not None)
+        raise faults.refused_status(
+            target,
+            url,
+            response.status,
+            body,
+            location=location,
+            token_sent=token is not None,
+            verb="get" if question is None else "create",
+        )
 
-    async def _send(self, target: KubeletTarget, url: URL, token: str | None) -> aiohttp.ClientResponse:
+    async def _send(
+        self, target: KubeletTarget, url: URL, token: str | None, question: bytes | None
+    ) -> aiohttp.ClientResponse:
         session = self._session
         assert session is not None, "start comes before fetch"
         if token != self._shown_token:
             self._show(session, token, target)
         name = target.node if self._options.verify_name == "node" else None
         # An answer that only ends with its connection could have been cut anywhere: it counts as empty.
-        return await session.get(url, allow_redirects=False, server_hostname=name, read_until_eof=False)
+        if question is None:
+            return await session.get(url, allow_redirects=False, server_hostname=name, read_until_eof=False)
+        return await session.post(
+            url,
+            data=question,
+            headers=_JSON,
+            allow_redirects=False,
+            server_hostname=name,
+            read_until_eof=False,
+        )
 
     async def _body(self, target: KubeletTarget, url: URL, response: aiohttp.ClientResponse) -> bytes:
         limit = self._options.max_body_bytes

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -11,8 +12,8 @@ from collector.uris import ComponentUri
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("kubernetes.summary_api", "kubernetes")
-"""The keys of source URIs; both read the kubelet's summary."""
+SOURCES = ("kubernetes.summary_api", "kubernetes", "kubernetes.cadvisor")
+"""The keys of source URIs; what they read is said in `endpoints`."""
 
 READ_ONLY_PORT = 10255
 SECURE_PORT = 10250
@@ -39,6 +40,14 @@ class SourceSettings:
     kubelet_port: int
     kubelet_https: bool
     host_id_annotation: str
+    cadvisor: bool = False
+    """Read cAdvisor's text as well, for what the source lacks."""
+    cgroups: re.Pattern[str] | None = None
+    """cAdvisor only: the cgroups that become system containers, by their whole name; None for all."""
+
+    def keep_cgroup(self, name: str) -> bool:
+        """Whether the cgroup `name` (`system.slice/docker.service`) becomes a system container."""
+        return self.cgroups is None or self.cgroups.fullmatch(name) is not None
 
     @classmethod
     def parse(cls, text: str, environ: Mapping[str, str] = os.environ) -> Self:
@@ -64,6 +73,8 @@ class SourceSettings:
             ),
             kubelet_https=https,
             host_id_annotation=uri.text("host_id_annotation"),
+            cadvisor=uri.boolean("cadvisor"),
+            cgroups=_pattern(uri, "cgroups"),
         )
         if not settings.in_cluster and not settings.kubeconfig and not settings.server:
             raise UsageError(
@@ -79,3 +90,10 @@ class SourceSettings:
                 ", ".join(uri.known),
             )
         return settings
+
+
+def _pattern(uri: SourceUri, name: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(uri.text(name)) if uri.has(name) else None
+    except re.error as error:
+        raise uri.fault(name, f"a regular expression ({error})") from error

@@ -8,7 +8,6 @@ import math
 import sys
 from typing import Any, Generic, NoReturn, TypeVar
 
-import msgspec
 from msgspec import inspect
 
 from collector.core.sample import ABSENT
@@ -22,16 +21,16 @@ _MISFIT = object()
 _ABSENT = {inspect.IntType: ABSENT, inspect.FloatType: math.nan}
 """What a field becomes whose number does not fit. Not its default: that of a missing number may be a true zero."""
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 class Tolerant(Generic[T]):
-    """Decodes JSON into the struct type `document`, leaving out what does not fit.
+    """Decodes JSON into the struct type (or dictionary of such) `document`, leaving out what does not fit.
 
     A field that does not fit is left out when it has a default; otherwise its whole object is, and so on upward. An
-    element of a list that does not fit is left out of the list. A number that does not fit is ABSENT, or NaN where a
-    float is wanted. Null is the same as missing, as in Kubernetes' own decoder. Text that is no Unicode (a broken
-    UTF-8 sequence, half a surrogate pair) does not fit.
+    element of a list or dictionary that does not fit is left out of it. A number that does not fit is ABSENT, or NaN
+    where a float is wanted. Null is the same as missing, as in Kubernetes' own decoder. Text that is no Unicode (a
+    broken UTF-8 sequence, half a surrogate pair) does not fit.
     """
 
     def __init__(self, document: type[T]) -> None:
@@ -75,25 +74,52 @@ def _fit(value: Any, wanted: inspect.Type, path: str, faults: list[str]) -> Any:
             if isinstance(value, list):
                 fitted = [_fit(item, wanted.item_type, f"{path}[{i}]", faults) for i, item in enumerate(value)]
                 return [item for item in fitted if item is not _MISFIT]
+        case inspect.DictType():
+            if isinstance(value, dict):
+                return _fit_dictionary(value, wanted, path, faults)
         case inspect.UnionType():  # only `X | None` occurs
             return None if value is None else _fit(value, wanted.types[0], path, faults)
-        case inspect.IntType():
-            low, high = -math.inf if wanted.ge is None else wanted.ge, math.inf if wanted.le is None else wanted.le
-            if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-                return value
-        case inspect.FloatType():
-            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-                return float(value)
-        case inspect.StrType():
-            if isinstance(value, str) and (wanted.min_length or 0) <= len(value) <= (wanted.max_length or math.inf):
-                try:
-                    value.encode()
-                except UnicodeEncodeError:  # half a surrogate pair
-                    pass
-                else:
-                    return value
+        case _:
+            if _is_scalar(value, wanted):
+                return float(value) if isinstance(wanted, inspect.FloatType) else value
     faults.append(f"{path} is {_shown(value)}")
     return _MISFIT
+
+
+def _is_scalar(value: Any, wanted: inspect.Type) -> bool:
+    """Whether `value` is a number, text or truth value as wanted."""
+    match wanted:
+        case inspect.BoolType():
+            return isinstance(value, bool)
+        case inspect.IntType():
+            low, high = -math.inf if wanted.ge is None else wanted.ge, math.inf if wanted.le is None else wanted.le
+            return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        case inspect.FloatType():
+            return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        case inspect.StrType():
+            return isinstance(value, str) and _is_text(value, wanted)
+        case _:
+            return False
+
+
+def _is_text(value: str, wanted: inspect.StrType) -> bool:
+    if not (wanted.min_length or 0) <= len(value) <= (wanted.max_length or math.inf):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True
+
+
+def _fit_dictionary(value: dict[str, Any], wanted: inspect.DictType, path: str, faults: list[str]) -> dict[str, Any]:
+    fitted = {}
+    for key, item in value.items():
+        here = f"{path}[{_shown(key)}]"
+        one = _MISFIT if item is None else _fit(item, wanted.value_type, here, faults)
+        if one is not _MISFIT and _fit(key, wanted.key_type, here, faults) is not _MISFIT:
+            fitted[key] = one
+    return fitted
 
 
 def _fit_object(value: Any, wanted: inspect.StructType, path: str, faults: list[str]) -> Any:

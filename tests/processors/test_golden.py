@@ -4,18 +4,10 @@ Compared are all sets, labels, scrape and start times, metrics with their types,
 Integers must be equal; floats must print the same six decimals, which is what the recording holds of them.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
-from collector.core.batch import LabeledMetric, MetricSet
-from tests.processors.golden import Step, replay
-
-NO_TIME = -6795364578871345152
-"""Go's zero time in ns since the epoch, as Heapster's log sink prints it; absent times are 0 here."""
-
-UPTIME_TOLERANCE_MS = 1_000
-"""`uptime` counts up to the moment of decoding, which differed by milliseconds from recording to recording."""
+from collector.core.batch import LabeledMetric
+from tests.processors.golden import NO_TIME, Step, differing, replay
 
 RESTARTED = "namespace:default/pod:db-143ebc0a7b-p4f8x/container:"
 NEGATIVE = "F28: the counter went down under an unchanged start time; Heapster gave a negative rate, we give none"
@@ -46,7 +38,7 @@ def test_every_metric_equals_heapsters_but_for_the_listed_differences(steps: lis
     found = {}
     for step in steps:
         for key, metric_set in step.ours.items():
-            for name, ours, heapsters in _differing(metric_set, step.heapsters[key]["metrics"]):
+            for name, ours, heapsters in differing(metric_set, step.heapsters[key]["metrics"]):
                 found[step.number, key, name] = (ours, heapsters)
     assert found == {where: (ours, heapsters) for where, (ours, heapsters, _why) in DIFFERENCES.items()}
 
@@ -85,21 +77,3 @@ def test_the_recording_shows_what_it_promises(steps: list[Step]) -> None:
     assert "node:node-0002" not in steps[6].ours
     assert sum(len(each.metrics) for step in steps for each in step.ours.values()) > 10_000
     assert sum(len(each.labeled) for step in steps for each in step.ours.values()) > 1_000
-
-
-def _differing(
-    ours: MetricSet, recorded: dict[str, int | float]
-) -> Iterator[tuple[str, int | float | None, int | float | None]]:
-    """Name, our value and Heapster's, None where absent, of every metric that is not the same."""
-    for name in sorted(ours.metrics.keys() | recorded.keys()):
-        mine, heapsters = ours.metrics.get(name), recorded.get(name)
-        if mine is None or heapsters is None or type(mine) is not type(heapsters):
-            same = False
-        elif name == "uptime":
-            same = abs(mine - heapsters) <= UPTIME_TOLERANCE_MS
-        elif isinstance(mine, float):
-            same = f"{mine:.6f}" == f"{heapsters:.6f}"
-        else:
-            same = mine == heapsters
-        if not same:
-            yield name, mine, heapsters

@@ -14,6 +14,8 @@ class Asked:
     path: str
     headers: dict[str, str]
     """names in lower case"""
+    method: str = "GET"
+    body: bytes = b""
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -113,6 +115,8 @@ class FakeKubelet(LoopbackServer):
         while not writer.is_closing():
             request = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             fields = (line.split(": ", 1) for line in request[1:] if line)
-            asked = Asked(request[0].split()[1], {name.lower(): value for name, value in fields})
+            headers = {name.lower(): value for name, value in fields}
+            method, path, _ = request[0].split()
+            asked = Asked(path, headers, method, await reader.readexactly(int(headers.get("content-length", 0))))
             self.asked.append(asked)
             await self.script(asked, writer)

@@ -29,8 +29,8 @@ async def never(target: int) -> bytes:
 
 async def replies_of(
     targets: int, fetch: Fetch, *, deadline_s: float = 60.0, concurrency: int = 8, spread_s: float = 0.0
-) -> tuple[list[Reply[int]], FanOutCount]:
-    replies: list[Reply[int]] = []
+) -> tuple[list[Reply[int, bytes]], FanOutCount]:
+    replies: list[Reply[int, bytes]] = []
     count = await fan_out(
         range(targets),
         fetch,
@@ -85,7 +85,7 @@ async def test_targets_that_were_never_asked_are_late_too() -> None:
 async def test_answers_that_came_in_time_are_handed_over_though_the_deadline_passes_meanwhile() -> None:
     handed_over = []
 
-    def slowly(reply: Reply[int]) -> None:
+    def slowly(reply: Reply[int, bytes]) -> None:
         time.sleep(0.02)
         handed_over.append(reply)
 
@@ -118,7 +118,7 @@ async def test_the_event_loop_gets_turns_while_answers_are_worked_on() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    def busily(reply: Reply[int]) -> None:
+    def busily(reply: Reply[int, bytes]) -> None:
         until = time.perf_counter() + 0.003
         while time.perf_counter() < until:
             pass
@@ -130,7 +130,7 @@ async def test_the_event_loop_gets_turns_while_answers_are_worked_on() -> None:
 
 
 async def test_what_on_result_raises_ends_the_fan_out_and_is_raised() -> None:
-    def defective(reply: Reply[int]) -> None:
+    def defective(reply: Reply[int, bytes]) -> None:
         raise ZeroDivisionError
 
     async def some_hang(target: int) -> bytes:
@@ -141,7 +141,7 @@ async def test_what_on_result_raises_ends_the_fan_out_and_is_raised() -> None:
 
 
 async def test_a_cancelled_fan_out_cancels_what_is_under_way_and_hands_over_nothing_more() -> None:
-    replies: list[Reply[int]] = []
+    replies: list[Reply[int, bytes]] = []
     cancelled = 0
 
     async def counting(target: int) -> bytes:
@@ -217,7 +217,7 @@ async def test_a_fleet_of_two_hundred_with_every_kind_of_fault_answers_for_each(
     expected = Counter({"good": 52, "slow": 52, **dict.fromkeys(list(kinds)[2:], 16)})
     found: Counter[str] = Counter()
 
-    def note(reply: Reply[KubeletTarget]) -> None:
+    def note(reply: Reply[KubeletTarget, bytes]) -> None:
         kind = reply.target.node.split("-")[0]
         if isinstance(reply.answer, ScrapeError):
             assert isinstance(reply.answer, FetchError)
@@ -251,7 +251,7 @@ async def test_a_fleet_of_two_hundred_with_every_kind_of_fault_answers_for_each(
 
 
 async def test_the_deadline_of_the_whole_scrape_comes_before_the_limit_of_one_node() -> None:
-    replies: list[Reply[KubeletTarget]] = []
+    replies: list[Reply[KubeletTarget, bytes]] = []
     options = KubeletOptions(https=False, time_limit_s=30)
     async with (
         FakeKubelet(hanging) as hung,

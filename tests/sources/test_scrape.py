@@ -42,8 +42,8 @@ class Fleet:
             [Node(name, addresses=(("InternalIP", f"10.0.0.{i}"),), ready=True) for i, name in enumerate(self.names)]
         )
 
-    async def fetch(self, target: KubeletTarget, path: str) -> bytes:
-        assert path == "/stats/summary"
+    async def fetch(self, target: KubeletTarget, path: str, question: bytes | None) -> bytes:
+        assert (path, question) == ("/stats/summary", None)
         number = self.names.index(target.node)
         await asyncio.sleep(0.001 * (number * 7 % 11))  # answers arrive in another order than asked
         if target.node in self.refusing:
@@ -118,7 +118,7 @@ async def test_nodes_are_asked_over_8_ms_a_node_each_in_its_place(count, jitter,
     nodes.replace([Node(f"n{i}", addresses=(("InternalIP", "10.0.0.1"),), ready=True) for i in range(count)])
     asked: list[dict[str, float]] = []
 
-    async def fetch(target: KubeletTarget, _path: str) -> bytes:
+    async def fetch(target: KubeletTarget, _path: str, _question: bytes | None) -> bytes:
         asked[-1][target.node] = loop.time() - began
         raise FetchError("nobody there", reason="refused")
 

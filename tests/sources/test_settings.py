@@ -68,7 +68,7 @@ def test_what_is_no_boolean_of_gos_is_refused_and_named(option, value):
         (f"kubernetes://h?{OUT}&auth=", None),
         ("docker:", "no Kubernetes source: 'docker'"),
         ("kubernetes_x:", "no Kubernetes source"),
-        ("kubernetes.cadvisor:", "source 'kubernetes.cadvisor' is not known"),
+        ("kubernetes.nosuch:", "source 'kubernetes.nosuch' is not known"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(text, said):
