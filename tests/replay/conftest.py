@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.replay.explained import batches_judged
 from tests.replay.judge import Judge
 from tests.replay.recording import SOURCES, STEPS
 from tests.replay.replaying import EVERY, Replayed, replay
@@ -26,10 +25,3 @@ def secured(request: pytest.FixtureRequest) -> Replayed:
 @pytest.fixture(scope="session")
 def judges() -> dict[str, Judge]:
     return {source: Judge(source) for source in SOURCES}
-
-
-def judged(replayed: Replayed) -> Replayed:
-    """Skip a source whose values are not there yet."""
-    if not batches_judged(replayed.source):
-        pytest.skip(f"NOT_THERE_YET: the values of source {replayed.source}")
-    return replayed

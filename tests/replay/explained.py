@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from tests.replay.recording import Cell, Question
-from tests.replay.world import Value, World, recorded_world
+from tests.replay.recording import Cell, Labels, Question
+from tests.replay.world import Labelled, Sets, Value, World, recorded_world
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,15 @@ Cells = Mapping[Cell, Value | None]
 
 @dataclass(frozen=True)
 class Explained:
-    """One difference. `cells` says which values of a source's batches are others (None: absent), and so in every answer
-    and every point that shows them; `answer` says what a recorded answer is instead, None where it stays."""
+    """One difference.
+
+    `cells` says which values of a source's batches are others (None: absent), and so in every answer and every point
+    that shows them; `answer` says what a recorded answer is instead, None where it stays; `order` in what order the
+    labelled values of an entity stand.
+    """
 
     heading: str
+    order: Callable[[Labelled], Labelled] = field(default=lambda values: values)
     cells: Callable[[World], Cells] = field(default=lambda _world: {})
     answer: Callable[[Question, Expected], Expected | None] = field(default=lambda _question, _expected: None)
 
@@ -58,7 +63,88 @@ def _negative_rates(world: World) -> Cells:
     return found
 
 
-EXPLAINED: tuple[Explained, ...] = (Explained("Counters that go backwards give no rate", cells=_negative_rates),)
+PAUSED = {
+    **dict.fromkeys(("cpu/load", "memory/usage", "memory/rss", "memory/cache", "memory/working_set"), ""),
+    "cpu/usage_rate": "cpu/usage",
+    "memory/page_faults_rate": "memory/page_faults",
+    "memory/major_page_faults_rate": "memory/major_page_faults",
+}
+"""Metrics of a pod that Heapster's last revision took from its pause container alone, and the counter of a rate."""
+SUMMED_FROM_PODS = ("cpu/usage_rate", "memory/usage")
+
+
+def _pause_and_containers(world: World) -> Cells:
+    """Of cAdvisor's JSON, a pod's totals are its pause container's and its containers' together; so are the sums above.
+
+    A pause container that gave no value leaves the sum over the containers, in Heapster too.
+    """
+    found: dict[Cell, Value | None] = {}
+    if not _of_cadvisor(world):
+        return found  # the summary has totals of its own
+    for step, sets in enumerate(world.sets):
+        totals: dict[tuple[str, str], Value] = {}
+        for key, entity in sets.items():
+            if entity.labels["type"] != "pod":
+                continue
+            inside = [one for name, one in sets.items() if name.startswith(f"{key}/container:")]
+            for metric, counter in PAUSED.items():
+                if metric in entity.metrics and _by_the_pause_container(world, step, key, counter):
+                    parts = [one.metrics[metric] for one in inside if metric in one.metrics]
+                    totals[key, metric] = entity.metrics[metric] + sum(parts)
+        for metric in SUMMED_FROM_PODS:
+            _sum_up(sets, totals, metric)
+        found |= {
+            (step, key, metric, ()): value
+            for (key, metric), value in totals.items()
+            if sets[key].metrics[metric] != value
+        }
+    return found
+
+
+def _of_cadvisor(world: World) -> bool:
+    return any("schedulable" in entity.labels for entity in world.sets[0].values())
+
+
+def _by_the_pause_container(world: World, step: int, key: str, counter: str) -> bool:
+    """Whether a pod's value is its pause container's own: a gauge it reports, or a counter's rate over two steps."""
+    now, before = world.sets[step][key], world.sets[step - 1].get(key) if step else None
+    if not counter:
+        return "uptime" in now.metrics
+    if before is None or counter not in now.metrics or counter not in before.metrics:
+        return False
+    return now.create_ns == before.create_ns and now.scrape_ns > before.scrape_ns
+
+
+def _sum_up(sets: Sets, totals: dict[tuple[str, str], Value], metric: str) -> None:
+    """Namespaces from pods, the cluster from namespaces."""
+    for key, entity in sets.items():
+        if entity.labels["type"] == "ns" and metric in entity.metrics:
+            pods = [
+                name for name, one in sets.items() if name.startswith(f"{key}/pod:") and one.labels["type"] == "pod"
+            ]
+            values = [totals.get((pod, metric), sets[pod].metrics.get(metric)) for pod in pods]
+            totals[key, metric] = sum(value for value in values if value is not None)
+    if metric in sets["cluster"].metrics:
+        spaces = [key for key, entity in sets.items() if entity.labels["type"] == "ns"]
+        totals["cluster", metric] = sum(totals[key, metric] for key in spaces if (key, metric) in totals)
+
+
+GROUPS = ("accelerator", "filesystem", "disk")
+
+
+def _by_group(values: Labelled) -> Labelled:
+    """Accelerators, file systems, disks; one label set after another, its rates after its counters."""
+    names, sets = list(dict.fromkeys(name for name, _ in values)), list(dict.fromkeys(labels for _, labels in values))
+    names.sort(key=lambda name: name.endswith("_rate"))
+    places = {one: (GROUPS.index(one[0].partition("/")[0]), sets.index(one[1]), names.index(one[0])) for one in values}
+    return {one: values[one] for one in sorted(values, key=lambda one: places[one])}
+
+
+EXPLAINED: tuple[Explained, ...] = (
+    Explained("Counters that go backwards give no rate", cells=_negative_rates),
+    Explained("Pod totals of `kubernetes:` are pause container plus containers", cells=_pause_and_containers),
+    Explained("Labelled values are listed by group", order=_by_group),
+)
 
 
 @cache
@@ -67,7 +153,20 @@ def final_world(source: str) -> World:
     world = recorded_world(source)
     for entry in EXPLAINED:
         world = world.changed(entry.cells(world))
+    for entry in EXPLAINED:
+        for sets in world.sets:
+            for entity in sets.values():
+                entity.labeled = entry.order(entity.labeled)
     return world
+
+
+@cache
+def reordered(source: str) -> frozenset[str]:
+    """Headings of entries that put something into another order."""
+    sets = [entity for batch in recorded_world(source).sets for entity in batch.values()]
+    return frozenset(
+        entry.heading for entry in EXPLAINED if any(list(entry.order(one.labeled)) != list(one.labeled) for one in sets)
+    )
 
 
 @cache
@@ -97,7 +196,6 @@ NOT_THERE_YET: Mapping[str, Row] = {
     "metric-export": Row(("summary", "kubelet"), ("/api/v1/metric-export",)),
     "resource metrics": Row(("summary", "kubelet"), ("/apis/metrics.k8s.io", "/apis/metrics/")),
     "profiles": Row(("summary", "kubelet"), ("/debug/pprof",)),
-    "source kubernetes:": Row(("kubelet",), ("",)),
 }
 
 
@@ -107,11 +205,6 @@ def not_there_yet(question: Question) -> str | None:
         if question.source in row.sources and question.target.startswith(row.prefixes):
             return name
     return None
-
-
-def batches_judged(source: str) -> bool:
-    """Whether a source's values are judged."""
-    return not any(source in row.sources and "" in row.prefixes for row in NOT_THERE_YET.values())
 
 
 __all__ = ["EXPLAINED", "NOT_THERE_YET", "Expected", "Explained", "final_world", "replace"]

@@ -9,7 +9,7 @@ from tests.replay.comparing import SUMMED
 from tests.replay.explained import changes, final_world
 from tests.replay.recording import recording
 from tests.replay.tap import Asked
-from tests.replay.world import Point, Value, World, point_of, points
+from tests.replay.world import Point, Value, World, key_of, point_of, points
 from tests.sinks.lines import parse_line
 
 PREPARATION = "InfluxDB: database and retention policy are made to work"
@@ -66,16 +66,13 @@ def values_differ(found: Sequence[Point], wanted: Mapping[Identity, Value], worl
 
 
 def _same(identity: Identity, wanted: Value, got: Value, world: World) -> bool:
-    step, metric, tags = identity
+    _, metric, tags = identity
     if type(wanted) is not type(got):
         return False
     if metric == "uptime":
         return abs(wanted - got) <= UPTIME_MS
-    labels = dict(tags)
-    if labels["type"] == "pod" and metric.endswith("faults_rate"):
-        pod = world.sets[step][f"namespace:{labels['namespace_name']}/pod:{labels['pod_name']}"]
-        if "network/rx" not in pod.metrics:  # a sum over containers, in no order of theirs
-            return abs(wanted - got) <= SUMMED * abs(wanted)
+    if isinstance(wanted, float) and world.is_sum(key_of(dict(tags)), metric):
+        return abs(wanted - got) <= SUMMED * abs(wanted)
     return wanted == got
 
 

@@ -1,8 +1,11 @@
 """The judge: what is expected of one answer, and in what a given one differs."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+
+from urllib.parse import unquote
 
 from tests.replay import comparing
 from tests.replay.asking import Reply
@@ -58,7 +61,7 @@ class Judge:
         return replace(made, document=after)
 
     def _may_show_changes(self, question: Question) -> bool:
-        target = question.target
+        target = unquote(question.target)
         if not self._touched or question.answer["status"] != 200:
             return False
         if any(name in target for name in self._touched):
@@ -121,21 +124,18 @@ def compare(question: Question, expected: Expected, reply: Reply, now: float, wo
 
 
 def _is_summed(question: Question, world: World) -> bool:
-    """Whether the last bits of its floats are nobody's: rates of a pod that are sums over its containers, and averages
-    over several series, which are added in InfluxDB's order."""
+    """Whether the last bits of its floats are nobody's: sums over containers, and averages over several series, which
+    are added in InfluxDB's order."""
     path = question.target.partition("?")[0].rstrip("/")
     if path.startswith(HISTORICAL):
         return "average" in path
-    if "faults_rate" not in path or "/containers/" in path or "/namespaces/" not in path:
+    found = _PODS.fullmatch(path)
+    if found is None:
         return False
-    name = path.partition("/pods/")[2].partition("/")[0] or path.partition("/pod-list/")[2].partition("/")[0]
-    pods = {f"/pod:{one}" for one in name.split(",")}
-    return any(
-        key.endswith(pod) and "network/rx" not in entity.metrics
-        for sets in world.sets
-        for key, entity in sets.items()
-        for pod in pods
-    )
+    return any(world.is_sum(f"namespace:{found[1]}/pod:{pod}", found[3]) for pod in found[2].split(","))
+
+
+_PODS = re.compile("/api/v1/model/namespaces/([^/]+)/pod(?:s|-list)/([^/]+)/metrics/(.+)")
 
 
 def _with_request_times(document: object) -> object:

@@ -83,7 +83,7 @@ class Oracle:
     def answer(self, question: Question) -> Prediction:
         """What a good GET request is answered; NOTHING for a bad one, and for what depends on no value."""
         url = urlsplit(question.target)
-        path, query = unquote(url.path), {name: values[0] for name, values in parse_qs(url.query).items()}
+        path, query = unquote(url.path), _query(url.query)
         if question.method != "GET" or not _good(query):
             return NOTHING
         for root, ask in ((MODEL, self._model), (HISTORICAL, self._historical), (METRICS, self._resource)):
@@ -253,6 +253,12 @@ class Oracle:
 
     def _when(self, step: int) -> dict[str, str]:
         return {"timestamp": rfc3339(self._world.timestamps[step] // SECOND), "window": "1m0s"}
+
+
+def _query(text: str) -> dict[str, str]:
+    """The first value of each parameter; Go drops a pair that is wrongly encoded."""
+    pairs = "&".join(pair for pair in text.split("&") if not re.search("%(?![0-9a-fA-F]{2})", pair))
+    return {name: values[0] for name, values in parse_qs(pairs).items()}
 
 
 def _good(query: Mapping[str, str]) -> bool:

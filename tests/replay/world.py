@@ -41,6 +41,7 @@ class Entity:
 
 
 Sets = dict[str, Entity]
+Labelled = dict[tuple[str, Labels], Value]
 
 
 @dataclass
@@ -54,6 +55,15 @@ class World:
     shown: Sequence[Inputs]
     """What the API server and the kubelets said in each step."""
     sets: list[Sets] = field(default_factory=list)
+    sums: set[tuple[str, str]] = field(default_factory=set)
+    """Key and metric of further floats that are sums, whose last bits depend on the order of adding."""
+
+    def is_sum(self, key: str, metric: str) -> bool:
+        """Whether a float is a sum over containers: a pod's, where the kubelet gives no time for a rate of its own."""
+        if (key, metric) in self.sums:
+            return True
+        found = [sets[key] for sets in self.sets if key in sets] if metric.endswith("faults_rate") else []
+        return any(one.labels["type"] == "pod" and "network/rx" not in one.metrics for one in found)
 
     def held(self, step: int) -> list[int]:
         """The steps whose whole batches the store holds after `step`."""
@@ -67,7 +77,8 @@ class World:
 
     def changed(self, cells: Mapping[Cell, Value | None]) -> "World":
         """A copy with other values in `cells`; None takes a value away."""
-        made = World(self.timestamps, self.arrivals, self.shown, copy.deepcopy(self.sets))
+        made = World(self.timestamps, self.arrivals, self.shown, copy.deepcopy(self.sets), set(self.sums))
+        made.sums |= {(key, metric) for _, key, metric, _ in cells}
         for (step, key, metric, labels), value in cells.items():
             made.sets[step][key].put(metric, labels, value)
         return made
