@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from tests.replay.recording import Cell, Labels, Question
+from tests.replay.recording import Cell, Question
 from tests.replay.world import Labelled, Sets, Value, World, recorded_world
 
 
@@ -135,7 +135,7 @@ GROUPS = ("accelerator", "filesystem", "disk")
 def _by_group(values: Labelled) -> Labelled:
     """Accelerators, file systems, disks; one label set after another, its rates after its counters."""
     names, sets = list(dict.fromkeys(name for name, _ in values)), list(dict.fromkeys(labels for _, labels in values))
-    names.sort(key=lambda name: name.endswith("_rate"))
+    names.sort(key=lambda name: (name.endswith("_rate"), name if name.startswith("disk/") else ""))
     places = {one: (GROUPS.index(one[0].partition("/")[0]), sets.index(one[1]), names.index(one[0])) for one in values}
     return {one: values[one] for one in sorted(values, key=lambda one: places[one])}
 

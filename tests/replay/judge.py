@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-
 from urllib.parse import unquote
 
 from tests.replay import comparing
