@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 
 from collector import __version__, startup
-from collector.api import ROUTES, STORELESS_ROUTES
+from collector.api import ROUTES, STORELESS_ROUTES, aggregated
+from collector.api.dispatch import Dispatcher
 from collector.api.route import Context, LastBatch
+from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.contracts import Sink
 from collector.core.entities import EntityTable
 from collector.core.metrics import Kind, MetricTable
 from collector.core.store import MetricStore
+from collector.core.visibility import Visibility
 from collector.durations import format_duration
 from collector.errors import UsageError
 from collector.kube.config import connect
@@ -28,6 +31,7 @@ from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
 from collector.processors import build_pipeline, run_pipeline
 from collector.processors.labels import BUILT_IN, LabelCopier
+from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import SelfMetrics
 from collector.sources.endpoints import plan_of
 from collector.sources.kubelet import KubeletClient, KubeletOptions
@@ -60,9 +64,10 @@ class Collector:
         self._clock = clock
         self._on_tick = ticked
         self._closing = contextlib.AsyncExitStack()
+        # In Heapster's order: of several faults it is the first that is told.
+        self._copier = _label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
         self.metrics = SelfMetrics(__version__)
-        self._copier = _label_copier(options)
         sinks = _build_sinks(options)
         stores = [sink for sink in sinks if isinstance(sink, MetricStore)]
         self._stored = bool(stores) or not options.disable_metric_sink
@@ -76,7 +81,7 @@ class Collector:
         )
         self._last_batch: LastBatch | None = None
         self._listers = Listers()
-        context = Context(
+        context = self._context = Context(
             self.store,
             self.metrics,
             clock=clock,
@@ -85,13 +90,17 @@ class Collector:
             extended=options.extended_metrics,
             last_batch=None if self._stored else lambda: self._last_batch,
         )
+        certificates, gate = main_port_security(options)
         self.api = ApiServer(
             context,
             host=options.listen_ip,
             port=options.heapster_port,
             flag=port_flag,
             routes=ROUTES if self._stored else STORELESS_ROUTES,
+            tls=certificates,
+            gate=gate,
         )
+        self.secure: SecureServer | None = None
         self._source: ScrapeManager | None = None
         self._manager: Manager | None = None
 
@@ -122,6 +131,11 @@ class Collector:
             use_service_account=settings.use_service_account,
         )
         self._closing.push_async_callback(connection.close)
+        # Before there is any data: while its discovery is not answered, kubectl complains and no namespace can go.
+        served = Dispatcher(self._context, aggregated.ROUTES, aggregated.API_ROOTS, aggregated.MANNER)
+        self.secure = await start_if_asked(options, self._context, connection, served)
+        if self.secure is not None:
+            self._closing.push_async_callback(self.secure.stop)
         state = KubeState(connection, listers=self._listers)
         await state.start()
         self._closing.push_async_callback(state.stop)
@@ -168,9 +182,17 @@ class Collector:
         )
 
     async def run(self) -> None:
-        """Tick until cancelled."""
+        """Tick until cancelled. Raises ServerStoppedError when the second server is gone."""
         assert self._manager is not None, "start comes first"
-        await self._manager.run()
+        parts = [asyncio.create_task(self._manager.run(), name="ticks")]
+        if self.secure is not None:
+            parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        try:
+            await asyncio.gather(*parts)
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
 
     async def tick(self, end: int) -> Tick:
         """Collect one window now, the one that ends at `end` (ns since the epoch): for benchmarks and tests."""
@@ -298,7 +320,7 @@ def _build_sinks(options: Options) -> list[Sink]:
     faults: list[str] = []
     for text in options.sink:
         try:
-            sinks.append(build(text))
+            sinks.append(build(text, visibility=Visibility(options.extended_metrics)))
         except UsageError as error:
             faults += error.faults
     if faults and not sinks:

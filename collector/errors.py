@@ -10,6 +10,7 @@
     ├── KubernetesError       the API server refused, or its answer cannot be read
     │   └── ExpiredError      410 Gone: the resource version is too old, list again
     ├── ExportError           a sink did not take a batch
+    ├── ServerStoppedError    a server that must not end has ended: exit status 1
     └── HistoryError          a question about the past cannot be answered
 
 The exit statuses are Heapster's; any other of these that ends the process ends it with 1. A message says what failed,
@@ -92,3 +93,7 @@ class ExportError(HeapsterError):
 
 class HistoryError(HeapsterError):
     """A question about the past cannot be answered: the store cannot be read, or the answer takes too long."""
+
+
+class ServerStoppedError(HeapsterError):
+    """A server that is to serve for as long as the process lives serves no longer."""

@@ -141,7 +141,9 @@ class Options:
     )
     tls_cert_file: str = _flag("", "certificate of the second server, PEM", kind="text", group="api")
     tls_private_key_file: str = _flag("", "key of --tls-cert-file", kind="text", group="api")
-    tls_ca_file: str = _flag("", "further CA bundle trusted in client certificates", kind="text", group="api")
+    tls_ca_file: str = _flag(
+        "", "CA bundle of the second server's own certificate; must be readable, no more", kind="text", group="api"
+    )
     tls_sni_cert_key: tuple[str, ...] = _flag(
         (), "a pair for some host names: CERT,KEY or CERT,KEY:NAME,NAME", kind="texts", group="api"
     )

@@ -1,12 +1,14 @@
 """Writes the pages that are tables of the code: flags, metrics, sinks. `--check` says whether they are up to date."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from collector.api import ROUTES
+from collector.api import ROUTES, aggregated
 from collector.api.families import families
-from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor
+from collector.api.route import Route
+from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor, dynamic_descriptor
 from collector.options import Options, flag_name, shown_default
 from collector.selfmetrics import OWN_METRICS, PER_NODE
 from sinks import SINKS
@@ -43,23 +45,42 @@ def metrics() -> str:
         "# Metrics\n",
         NOTE.strip() + "\n",
         "Names, units and levels are Heapster's. *From* is the field of the kubelet's summary, by kind where kinds differ;",
-        "*rate* is the metric that two samples make; *summed into* are the kinds that get the sum over the kind below.\n",
-        "| metric | type | value | unit | from | rate | summed into | meaning |",
-        "|---|---|---|---|---|---|---|---|",
-        *map(_metric_row, METRICS),
+        "*rate* is the metric that two samples make; *summed into* are the kinds that get the sum over the kind below.",
+        "In brackets: kinds for which Heapster had no sum. Prometheus text and the embedded history hold it; the API and the",
+        "sinks that Heapster had hold it with `--extended-metrics`.\n",
+        *_METRIC_HEAD,
+        *(_metric_row(metric) for metric in METRICS if not metric.extended),
         "| `custom/<name>` | | float64 | | `userDefinedMetrics` of a container | | pod | whatever the application reports |",
-        "| `<resource>/request` | gauge | int64 | | requests in the pod's specification | | pod | whole units requested |",
+        f"| `<resource>/request` | gauge | int64 | | requests in the pod's specification | | {_sums(dynamic_descriptor('x/request'))} | whole units requested |",
+        "",
+        "## Metrics that Heapster did not have\n",
+        "Always in Prometheus text and in the embedded history; in the API and in the sinks that Heapster had with",
+        "`--extended-metrics`. A kubelet that does not report one costs nothing.\n",
+        *_METRIC_HEAD,
+        *(_metric_row(metric) for metric in METRICS if metric.extended),
         "",
         "## Labelled metrics\n",
-        "One value for each label set of an entity; never summed.\n",
+        "One value for each label set of an entity; never summed. Heapster did not have those marked *new*: see above.\n",
         "| metric | type | value | unit | from | rate | | meaning |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for group in GROUPS:
         for j, metric in enumerate(group.metrics):
             source = f"`{group.summary[j]}`" if j < len(group.summary) else ""
-            lines.append(_row(metric, source, ""))
+            lines.append(_row(metric, source, "*new*" if metric.extended else ""))
     return "\n".join(lines) + "\n"
+
+
+_METRIC_HEAD = (
+    "| metric | type | value | unit | from | rate | summed into | meaning |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
+def _sums(metric: MetricDescriptor) -> str:
+    """The kinds a metric is summed into, in brackets those for which Heapster had no sum."""
+    heapsters = [kind.label for kind in Kind if kind in metric.sums]
+    return ", ".join(heapsters + [f"({kind.label})" for kind in Kind if kind in metric.extended_sums])
 
 
 def _metric_row(metric: MetricDescriptor) -> str:
@@ -71,7 +92,7 @@ def _metric_row(metric: MetricDescriptor) -> str:
         if len(paths) == 1
         else ", ".join(f"`{path}` ({', '.join(kinds)})" for path, kinds in paths.items())
     )
-    return _row(metric, source, ", ".join(kind.label for kind in Kind if kind in metric.sums))
+    return _row(metric, source, _sums(metric))
 
 
 def _row(metric: MetricDescriptor, source: str, sums: str) -> str:
@@ -107,15 +128,24 @@ def routes() -> str:
         NOTE.strip() + "\n",
         "`{name}` is one segment of the path, `{name:*}` all that remain. Series routes take `start` and `end` (RFC 3339,",
         "both inclusive) and `labels=key:value,...` for labelled metrics.\n",
-        "| method | path | answer | name in the HTTP metrics |",
-        "|---|---|---|---|",
+        *_route_table(ROUTES),
+        "",
+        "## The second server, with `--api-server`\n",
+        "The group `metrics.k8s.io` as the aggregation layer asks for it. Lists take `labelSelector` and `fieldSelector`",
+        "(`metadata.name`, `metadata.namespace`), and every route `?pretty=true`.\n",
+        *_route_table(aggregated.ROUTES),
     ]
-    for route in ROUTES:
+    return "\n".join(lines) + "\n"
+
+
+def _route_table(listed: Iterable[Route]) -> list[str]:
+    lines = ["| method | path | answer | name in the HTTP metrics |", "|---|---|---|---|"]
+    for route in listed:
         about = (route.handler.__doc__ or "").split("\n")[0] or _answer_of(route.path)
         lines.append(
             f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {about} | `{route.name}` |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 _BY_ENDING = {
@@ -124,7 +154,6 @@ _BY_ENDING = {
     "/pods": "Names of pods.",
     "/containers": "Names of containers.",
     "/freecontainers": "Names of system containers.",
-    "/healthz/healthz": "`ok`, or 500 and the reason.",
 }
 """What the routes answer whose handlers are made from a pattern, not written one by one."""
 

@@ -4,9 +4,11 @@ import importlib
 import logging
 import os
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 from collector.core.contracts import Sink
+from collector.core.visibility import HEAPSTERS, Visibility
 from collector.errors import UsageError
 from collector.uris import ComponentUri
 from sinks import NOT_THERE_YET, SINKS
@@ -14,10 +16,13 @@ from sinks import NOT_THERE_YET, SINKS
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SinkUri(ComponentUri):
     """One sink URI, taken apart."""
 
-    component = "sink"
+    component: ClassVar[str] = "sink"
+    visibility: Visibility = HEAPSTERS
+    """Which metrics a sink that Heapster had is to send; no part of the URI, but the same for all sinks."""
 
 
 class SinkClass(Protocol):
@@ -28,12 +33,14 @@ class SinkClass(Protocol):
         ...
 
 
-def build(text: str, environ: Mapping[str, str] = os.environ) -> Sink:
+def build(text: str, environ: Mapping[str, str] = os.environ, *, visibility: Visibility = HEAPSTERS) -> Sink:
     """The sink of a URI. Raises UsageError; opens no connection.
+
+    `visibility` is which metrics the sinks that Heapster had will send.
 
     An option the sink does not know has no effect, as in Heapster, but here it is said.
     """
-    uri = SinkUri.parse(text, environ)
+    uri = replace(SinkUri.parse(text, environ), visibility=visibility)
     row = SINKS.get(uri.key)
     if uri.key in NOT_THERE_YET and row is None:
         raise UsageError(f"sink {uri.key}: one of Heapster's that this collector does not have; it has {_known()}")

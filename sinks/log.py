@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
 from collector.core.metrics import Clock
+from collector.core.visibility import HEAPSTERS, Visibility
 from sinks.base import SinkUri
 
 CHUNK_ENTITIES = 250
@@ -31,19 +32,20 @@ class LogSink:
 
     name = "Log Sink"
 
-    def __init__(self, logger: logging.Logger = _logger) -> None:
+    def __init__(self, logger: logging.Logger = _logger, visibility: Visibility = HEAPSTERS) -> None:
         self._logger = logger
+        self._visibility = visibility
 
     @classmethod
-    def from_uri(cls, uri: SinkUri) -> Self:  # noqa: ARG003  # every sink is built so; this one has nothing to read
+    def from_uri(cls, uri: SinkUri) -> Self:
         """The sink on this module's logger."""
-        return cls()
+        return cls(visibility=uri.visibility)
 
     async def export(self, batch: DataBatch) -> None:
         """Log one frozen batch, letting others run between records."""
         if not self._logger.isEnabledFor(logging.INFO):
             return
-        for text in batch_texts(batch):
+        for text in batch_texts(batch, visibility=self._visibility):
             self._logger.info("%s", text)
             await asyncio.sleep(0)
 
@@ -51,31 +53,37 @@ class LogSink:
         """Nothing to release."""
 
 
-def batch_texts(batch: DataBatch, entities: int = CHUNK_ENTITIES) -> Iterator[str]:
+def batch_texts(
+    batch: DataBatch, entities: int = CHUNK_ENTITIES, *, visibility: Visibility = HEAPSTERS
+) -> Iterator[str]:
     """The text of a batch, cut between entities; joined, the pieces are Heapster's text."""
+    shown = visibility.plain(batch.metrics)
     rows = np.flatnonzero(batch.exists[: batch.rows]).tolist()
     in_order = sorted((batch.entities.key(row), row) for row in rows)
     names = sorted((descriptor.name, m) for m, descriptor in batch.metrics)
     head = f"DataBatch     Timestamp: {go_time(batch.timestamp)}\n\n"
     for first in range(0, len(in_order), entities):
         chunk = in_order[first : first + entities]
-        metrics = _metric_lines(batch, names, np.array([row for _, row in chunk]))
-        texts = [_entity_text(batch, *entity, lines) for entity, lines in zip(chunk, metrics, strict=True)]
+        metrics = _metric_lines(batch, names, np.array([row for _, row in chunk]), shown)
+        texts = [_entity_text(batch, *entity, lines, visibility) for entity, lines in zip(chunk, metrics, strict=True)]
         yield head + "".join(texts)
         head = ""
 
 
-def _metric_lines(batch: DataBatch, names: Sequence[tuple[str, int]], rows: NDArray[np.intp]) -> list[list[str]]:
+def _metric_lines(
+    batch: DataBatch, names: Sequence[tuple[str, int]], rows: NDArray[np.intp], shown: NDArray[np.bool_]
+) -> list[list[str]]:
     """The lines of the plain metrics of each of `rows`: column by column, a few times faster than row by row."""
     lines: list[list[str]] = [[] for _ in range(rows.size)]
+    kinds = batch.entities.kind[rows]
     for name, m in names:
-        places = np.flatnonzero(batch.present[m, rows])
+        places = np.flatnonzero(batch.present[m, rows] & shown[m, kinds])
         for k, value in zip(places.tolist(), batch.column(m)[rows[places]].tolist(), strict=True):
             lines[k].append(f"      {name} = {_number(value)}")
     return lines
 
 
-def _entity_text(batch: DataBatch, key: str, row: int, metrics: Sequence[str]) -> str:
+def _entity_text(batch: DataBatch, key: str, row: int, metrics: Sequence[str], visibility: Visibility) -> str:
     lines = [
         f"MetricSet: {key}",
         f"   Scrape time: {_set_time(int(batch.times[Clock.SCRAPE, row]))}",
@@ -86,7 +94,7 @@ def _entity_text(batch: DataBatch, key: str, row: int, metrics: Sequence[str]) -
         *metrics,
         "   Labeled Metrics:",
     ]
-    for found in batch.labeled_of(row):
+    for found in batch.labeled_of(row, visibility):
         lines.append(f"      {found.name} = {_number(found.value)}")
         lines += [f"         {name} = {value}" for name, value in found.labels.items()]
     return "\n".join(lines) + "\n\n"

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 
 from collector.api import jsontext
+from collector.api.manner import HEAPSTER, Manner
 from collector.api.route import ANY, Answer, Context, Request, RequestError, Route, Style, text_answer
 from collector.api.target import clean_path, location, moved_text, parse_query, split_target
 
@@ -40,8 +41,11 @@ class _Branch:
 class Dispatcher:
     """Answers requests from a route table."""
 
-    def __init__(self, context: Context, routes: Iterable[Route], api_roots: Sequence[str]) -> None:
+    def __init__(
+        self, context: Context, routes: Iterable[Route], api_roots: Sequence[str], manner: Manner = HEAPSTER
+    ) -> None:
         self._context = context
+        self._manner = manner
         self._api_roots = tuple(api_roots)
         self._tree = _Branch()
         self._plain: dict[str, dict[str, Route]] = {}
@@ -61,18 +65,20 @@ class Dispatcher:
         clean = clean_path(path)
         if clean != path:
             return Outcome(_moved(location(clean, query)), UNMATCHED, api=False)
-        api = self._below_root(path)
-        routes, values = self._find(path, api=api)
+        below = self._below_root(path)
+        api = below and self._manner.own_compression
+        routes, values = self._find(path, api=below)
+        request = Request(method, path, {}, parse_query(query), headers)
         if not routes:
-            return Outcome(_not_found(api=api), UNMATCHED, api)
+            return Outcome(self._manner.not_found(request, api=below), UNMATCHED, api)
         route = routes.get(method) or routes.get(ANY)
         if route is None:
-            allowed = ", ".join(sorted(routes))
-            refusal = text_answer("405: Method Not Allowed", 405, Allow=allowed)
+            refusal = self._manner.wrong_method(request, ", ".join(sorted(routes)))
             return Outcome(refusal, next(iter(routes.values())).name, api)
-        if route.style is not Style.PLAIN and not json_accepted(headers.get("Accept", "")):
-            return Outcome(text_answer("406: Not Acceptable", 406), route.name, api)
-        request = Request(method, path, dict(zip(_names(route), values, strict=True)), parse_query(query), headers)
+        unacceptable = self._manner.unacceptable(request) if route.style is not Style.PLAIN else None
+        if unacceptable is not None:
+            return Outcome(unacceptable, route.name, api)
+        request = replace(request, params=dict(zip(_names(route), values, strict=True)))
         return Outcome(await self._handled(route, request), route.name, api)
 
     def _below_root(self, path: str) -> bool:
@@ -90,19 +96,13 @@ class Dispatcher:
             if isawaitable(reply):
                 reply = await reply
         except RequestError as error:
-            return text_answer(str(error), error.status)
+            return self._manner.refused(request, error)
         except Exception:
             log.exception("answering %s %s failed", request.method, request.path)
-            return text_answer("500: Internal Server Error", 500)
+            return self._manner.failed(request)
         if isinstance(reply, Answer):
             return reply
         return Answer(jsontext.lay_out(reply, route.style).encode())
-
-
-def json_accepted(accept: str) -> bool:
-    """Whether an `Accept` header admits JSON; qualities are ignored, as they were."""
-    types = {part.partition(";")[0].strip() for part in accept.split(",")}
-    return not accept or bool(types & {"application/json", "*/*"})
 
 
 def _plant(tree: _Branch, route: Route) -> None:
@@ -139,12 +139,6 @@ def _climb(
 def _names(route: Route) -> list[str]:
     """The names of a route's path parameters."""
     return [part[1:-1].removesuffix(":*") for part in route.path.split("/") if part.startswith("{")]
-
-
-def _not_found(*, api: bool) -> Answer:
-    if api:
-        return text_answer("404: Page Not Found", 404)
-    return text_answer("404 page not found\n", 404, **{"X-Content-Type-Options": "nosniff"})
 
 
 def _moved(reference: str) -> Answer:

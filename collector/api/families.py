@@ -18,7 +18,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from collector.core.metrics import GROUPS, METRICS, Kind, LabeledGroup, MetricDescriptor, MetricType
+from collector.core.metrics import (
+    GROUPS,
+    METRICS,
+    Kind,
+    LabeledGroup,
+    MetricDescriptor,
+    MetricType,
+    dynamic_descriptor,
+)
 
 KIND_NAMES: Mapping[Kind, str] = {
     Kind.CLUSTER: "cluster",
@@ -52,6 +60,12 @@ SPELLED: Mapping[str, str] = {
     "disk/io_read_bytes": "disk_read",
     "disk/io_write_bytes": "disk_written",
     "accelerator/memory_total": "accelerator_memory",
+    "process/count": "processes",
+    **{
+        f"{resource}/pressure_{share}": f"{resource}_pressure_{word}"
+        for resource in ("cpu", "memory", "io")
+        for share, word in (("some", "waiting"), ("full", "stalled"))
+    },
 }
 """Names that Prometheus users know under another word."""
 
@@ -63,7 +77,12 @@ GROUP_LABELS: Mapping[str, Mapping[str, str]] = {
 
 CUSTOM = "custom/"
 REQUEST = "/request"
-_UNITS: Mapping[str, tuple[str, int]] = {"ns": ("seconds", 9), "ms": ("seconds", 3), "millicores": ("cores", 3)}
+_UNITS: Mapping[str, tuple[str, int]] = {
+    "ns": ("seconds", 9),
+    "us": ("seconds", 6),
+    "ms": ("seconds", 3),
+    "millicores": ("cores", 3),
+}
 _OWN_UNITS: Mapping[str, tuple[str, int]] = {"cpu/load": ("", 3), "accelerator/duty_cycle": ("ratio", 2)}
 _COUNTERS = {metric.rate: metric for metric in METRICS if metric.rate}
 _COUNTERS |= {metric.rate: metric for group in GROUPS for metric in group.metrics if metric.rate}
@@ -172,11 +191,16 @@ def families() -> Iterator[Family]:
         for kind in Kind:
             if kind in _kinds(metric):
                 yield family_of(metric, kind)
-    for sample in ("custom/x", "x/request"):
-        for kind in (Kind.POD, Kind.POD_CONTAINER):
-            gathered = gathered_family(MetricDescriptor(sample, MetricType.GAUGE, METRICS[0].dtype, "", ""), kind)
-            assert gathered is not None
-            yield gathered
+    for sample, reporting in (
+        ("custom/x", {Kind.POD_CONTAINER, Kind.SYS_CONTAINER}),
+        ("x/request", {Kind.POD_CONTAINER}),
+    ):
+        metric = dynamic_descriptor(sample)
+        for kind in Kind:
+            if kind in reporting or metric.summed_into(kind):
+                gathered = gathered_family(metric, kind)
+                assert gathered is not None
+                yield gathered
     for group in GROUPS:
         kinds = [Kind.NODE, Kind.POD, Kind.POD_CONTAINER, Kind.SYS_CONTAINER]
         labels = ("make", "model", "accelerator_id") if group.name == "accelerator" else ("resource_id",)
@@ -195,7 +219,7 @@ def _kinds(metric: MetricDescriptor) -> frozenset[Kind]:
         reported = {Kind.POD_CONTAINER: ""}
     if not reported:
         reported = dict.fromkeys((Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER), "")
-    return frozenset(reported) | metric.sums | _COMPUTED.get(metric.name, frozenset())
+    return frozenset(reported) | metric.sums | metric.extended_sums | _COMPUTED.get(metric.name, frozenset())
 
 
 def _unit(metric: MetricDescriptor) -> tuple[str, int]:

@@ -1,8 +1,9 @@
 """`/healthz`: whether what the other routes answer is fresh, with a node in it (behaviour reference, 8.8)."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
-from collector.api.route import ANY, Answer, Context, Request, Route, Style, text_answer
+from collector.api.route import ANY, Answer, Context, Handler, Request, Route, Style, text_answer
 
 MAX_AGE_NS = 180 * 1_000_000_000
 """The latest batch may be this old. With a resolution near or above it the check fails now and then, as it did."""
@@ -21,36 +22,53 @@ def batch_fault(context: Context) -> str | None:
     return None
 
 
-CHECKS: Mapping[str, Callable[[Context], str | None]] = {"healthz": batch_fault}
-"""Name -> what finds the fault. `/healthz` asks all of them, `/healthz/<name>` one and tells the reason."""
+Check: TypeAlias = Callable[[Context], str | None]
+"""Finds the fault; None when there is none."""
+
+CHECKS: Mapping[str, Check] = {"healthz": batch_fault}
+"""Name -> check of the main port. `/healthz` asks all of them, `/healthz/<name>` one and tells the reason."""
 
 
-def healthz(context: Context, request: Request) -> Answer:
-    """`ok`, or 500; which check failed is told, why is not. `?verbose` tells of each check."""
-    faults = {name: check(context) for name, check in CHECKS.items()}
-    report = "".join(
-        f"[-]{name} failed: reason withheld\n" if fault else f"[+]{name} ok\n" for name, fault in faults.items()
-    )
-    if any(faults.values()):
-        return _failure(f"{report}healthz check failed\n")
-    return text_answer(f"{report}healthz check passed\n" if "verbose" in request.query else "ok")
+def all_checks(checks: Mapping[str, Check]) -> Handler:
+    """The handler of `/healthz`."""
+
+    def healthz(context: Context, request: Request) -> Answer:
+        """`ok`, or 500; which check failed is told, why is not. `?verbose` tells of each check."""
+        faults = {name: check(context) for name, check in checks.items()}
+        report = "".join(
+            f"[-]{name} failed: reason withheld\n" if fault else f"[+]{name} ok\n" for name, fault in faults.items()
+        )
+        if any(faults.values()):
+            return _failure(f"{report}healthz check failed\n")
+        return text_answer(f"{report}healthz check passed\n" if "verbose" in request.query else "ok")
+
+    return healthz
 
 
-def single_check(name: str) -> Callable[[Context, Request], Answer]:
-    """The handler of one check, which gives the reason."""
+def single_check(check: Check) -> Handler:
+    """The handler of one check."""
 
-    def handler(context: Context, _request: Request) -> Answer:
-        fault = CHECKS[name](context)
+    def healthz(context: Context, _request: Request) -> Answer:
+        """`ok`, or 500 and the reason."""
+        fault = check(context)
         return _failure(f"internal server error: {fault}\n") if fault else text_answer("ok")
 
-    return handler
+    return healthz
 
 
 def _failure(text: str) -> Answer:
     return Answer(text.encode(), "text/plain; charset=utf-8", 500, {"X-Content-Type-Options": "nosniff"})
 
 
-ROUTES: tuple[Route, ...] = (
-    Route(ANY, "/healthz", healthz, Style.PLAIN, "healthz"),
-    *(Route(ANY, f"/healthz/{name}", single_check(name), Style.PLAIN, "healthz") for name in CHECKS),
-)
+def routes(checks: Mapping[str, Check]) -> tuple[Route, ...]:
+    """`/healthz` and a path for each check."""
+    return (
+        Route(ANY, "/healthz", all_checks(checks), Style.PLAIN, "healthz"),
+        *(
+            Route(ANY, f"/healthz/{name}", single_check(check), Style.PLAIN, "healthz")
+            for name, check in checks.items()
+        ),
+    )
+
+
+ROUTES = routes(CHECKS)

@@ -5,6 +5,7 @@ Pretty: one value a line, nested by one space, and every line after the first on
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from collector.api.route import Document, Style
 
@@ -15,14 +16,33 @@ PREFIX = " "
 """Before every pretty line but the first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a pretty document is broken into lines."""
+
+    prefix: str
+    """Before every line but the first."""
+    step: str
+    """What one level of nesting moves a line in."""
+
+    def newline(self, depth: int) -> str:
+        """The break before a line of this depth."""
+        return f"\n{self.prefix}{self.step * depth}"
+
+
+HEAPSTER = Layout(PREFIX, " ")
+"""What Heapster's own API wrote."""
+
+
 def lay_out(document: Document, style: Style) -> str:
     """`document` in a route's style; maps keep the order they have."""
+    return pretty(document, HEAPSTER) if style is Style.PRETTY else f"{compact(document)}\n"
+
+
+def pretty(document: Document, layout: Layout, depth: int = 0) -> str:
+    """`document` over several lines, as it stands within another one at this depth."""
     out: list[str] = []
-    if style is Style.PRETTY:
-        _pretty(document, out, "\n" + PREFIX)
-    else:
-        _compact(document, out)
-        out.append("\n")
+    _pretty(document, out, layout.newline(depth), layout.step)
     return "".join(out)
 
 
@@ -56,20 +76,20 @@ def number(value: float) -> str:
     return text.removesuffix(".0")
 
 
-def _pretty(document: Document, out: list[str], newline: str) -> None:
+def _pretty(document: Document, out: list[str], newline: str, step: str) -> None:
     match document:
         case Mapping() if document:
-            inner, opening = newline + " ", "{"
+            inner, opening = newline + step, "{"
             for name, value in document.items():
                 out.append(f"{opening}{inner}{string(name)}: ")
-                _pretty(value, out, inner)
+                _pretty(value, out, inner, step)
                 opening = ","
             out.append(newline + "}")
         case Sequence() if document and not isinstance(document, str):
-            inner, opening = newline + " ", "["
+            inner, opening = newline + step, "["
             for value in document:
                 out.append(opening + inner)
-                _pretty(value, out, inner)
+                _pretty(value, out, inner, step)
                 opening = ","
             out.append(newline + "]")
         case _:

@@ -134,7 +134,7 @@ def names(locate: Locate) -> Handler:
 
     def handler(context: Context, request: Request) -> Document:
         batch = context.store.latest()
-        return context.store.metric_names(locate(batch, request.params)) if batch else []
+        return context.store.metric_names(locate(batch, request.params), context.visibility) if batch else []
 
     return handler
 
@@ -197,6 +197,7 @@ class _Question:
         metric = request.params["metric"]
         self._metric = DEPRECATED.get(metric, metric)
         self._store = context.store
+        self._visibility = context.visibility
 
     def answer(self, row: int, repeats: int = 1) -> Document:
         """The series of the entity in `row`, every point `repeats` times."""
@@ -213,6 +214,8 @@ class _Question:
     def _points(self, row: int) -> tuple[list[int], list[int | float]]:
         batch = self._store.latest()
         if batch is None or row == NULL:
+            return [], []
+        if not self._visibility.shows_name(self._metric, Kind(batch.entities.kind[row])):
             return [], []
         if self._labels:
             return self._store.labeled_series(row, self._metric, self._labels, self._start, self._end)

@@ -6,12 +6,22 @@ Heapster's lists came in random order; these are sorted, by code point.
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.api import jsontext
 from collector.core.batch import DataBatch
+
+
+class Ordered(Protocol):
+    """What can be sorted."""
+
+    def __lt__(self, other: Any, /) -> bool: ...
+
+
+T = TypeVar("T", bound=Ordered)
 
 BITE = 8_192
 """Names handled between two looks at the event loop: some milliseconds."""
@@ -34,7 +44,7 @@ async def name_list(
     for start in range(0, len(rows), BITE):
         runs.append(sorted(name(batch, row) for row in rows[start : start + BITE].tolist()))
         await asyncio.sleep(0)
-    for names in _between_cuts(runs):
+    for names in between_cuts(runs):
         names.sort()
         yield (opening + separator.join(map(jsontext.string, names))).encode()
         opening = separator
@@ -42,8 +52,8 @@ async def name_list(
     yield f"\n{jsontext.PREFIX}]".encode()
 
 
-def _between_cuts(runs: list[list[str]]) -> Iterator[list[str]]:
-    """The names of all sorted `runs`, about BITE at a time: every one of a list comes before the next list."""
+def between_cuts(runs: list[list[T]]) -> Iterator[list[T]]:
+    """What is in all the sorted `runs`, about BITE at a time: every one of a list comes before the next list."""
     step = max(1, BITE // len(runs))
     sample = sorted(run[i] for run in runs for i in range(step, len(run), step))
     starts = [0] * len(runs)

@@ -23,6 +23,12 @@ def standard_encoding(accepted: str) -> str | None:
     return "gzip" if _qualities(accepted).get("gzip", 0.0) > 0 else None
 
 
+def json_accepted(accept: str) -> bool:
+    """Whether an `Accept` header admits JSON; qualities are ignored, as they were."""
+    types = {part.partition(";")[0].strip() for part in accept.split(",")}
+    return not accept or bool(types & {"application/json", "*/*"})
+
+
 def openmetrics_wanted(accept: str) -> bool:
     """Whether an `Accept` header prefers OpenMetrics to the older Prometheus text; on a tie it does."""
     qualities = _qualities(accept)

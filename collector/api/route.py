@@ -14,6 +14,7 @@ from typing import TypeAlias
 from collector.api.exposition import ClusterText
 from collector.core.metrics import Kind
 from collector.core.store import MetricStore
+from collector.core.visibility import Visibility
 from collector.errors import HeapsterError
 from collector.history.contracts import History
 from collector.kube.listers import Listers
@@ -111,6 +112,11 @@ class Context:
     """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
     last_batch: Callable[[], LastBatch | None] | None = None
     """Knows the latest batch where the store keeps none (--disable-metric-sink)."""
+
+    @property
+    def visibility(self) -> Visibility:
+        """What answers of Heapster's API may hold."""
+        return Visibility(self.extended)
 
     def now(self) -> int:
         """The present, ns since the epoch."""

@@ -3,19 +3,22 @@
 import asyncio
 import errno
 import logging
-import ssl
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from collector.api import API_ROOTS, ROUTES
 from collector.api.dispatch import Dispatcher, Outcome
+from collector.api.gate import REFUSED, Ask, Gate
 from collector.api.negotiation import Compressor, heapster_encoding, standard_encoding
 from collector.api.route import Context, Route
+from collector.api.tls import ServingCertificates
+from collector.api.tlslink import TlsListener
 from collector.errors import StartError
 
 log = logging.getLogger(__name__)
@@ -35,8 +38,19 @@ STOP_DEADLINE_S = 5.0
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 
 
+class Answering(Protocol):
+    """What a server serves; `Dispatcher` is one."""
+
+    async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
+        """The answer to one request; `target` is as it stood in the request line. Never raises."""
+
+
 class ApiServer:
-    """Serves a route table on one address. `start` listens, `stop` ends it; the constructor does neither."""
+    """Serves a route table on one address. `start` listens, `stop` ends it; the constructor does neither.
+
+    With `tls` it speaks HTTPS only; a `gate` is asked about every request first; a `dispatcher` takes the place of one
+    made from `routes`. `flag` and `host_flag` are what to turn when the address cannot be had.
+    """
 
     def __init__(
         self,
@@ -45,16 +59,21 @@ class ApiServer:
         host: str = "",
         port: int = 8082,
         flag: str = "--heapster-port",
+        host_flag: str = "--listen-ip",
         routes: Iterable[Route] = ROUTES,
         api_roots: Sequence[str] = API_ROOTS,
-        tls: ssl.SSLContext | None = None,
+        dispatcher: Answering | None = None,
+        tls: ServingCertificates | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._context = context
         self._host = host
         self._port = port
         self._flag = flag
+        self._host_flag = host_flag
         self._tls = tls
-        self._dispatcher = Dispatcher(context, routes, api_roots)
+        self._gate = gate
+        self._dispatcher: Answering = dispatcher or Dispatcher(context, routes, api_roots)
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -63,8 +82,17 @@ class ApiServer:
         addresses = self._runner.addresses if self._runner else []
         return int(addresses[0][1]) if addresses else self._port
 
+    @property
+    def listening(self) -> bool:
+        """Whether new connections are taken."""
+        return self._runner is not None and bool(self._runner.addresses)
+
     async def start(self) -> None:
-        """Listen; StartError when the address cannot be had."""
+        """Listen; StartError when the address cannot be had or a certificate cannot be used."""
+        if self._tls is not None:
+            self._tls.load()
+        if self._gate is not None:
+            self._gate.load()
         server = web.Server(
             self._serve,
             access_log=None,
@@ -74,14 +102,19 @@ class ApiServer:
         )
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=STOP_DEADLINE_S)
         await runner.setup()
-        site = web.TCPSite(runner, self._host or None, self._port, ssl_context=self._tls)
+        site: web.BaseSite = (
+            TlsListener(runner, self._host or None, self._port, self._tls)
+            if self._tls is not None
+            else web.TCPSite(runner, self._host or None, self._port)
+        )
         try:
             await site.start()
         except OSError as error:
             await runner.cleanup()
             raise StartError(self._refusal(error)) from error
         self._runner = runner
-        log.info("listening on %s port %d", self._host or "all addresses", self.port)
+        scheme = "HTTPS" if self._tls is not None else "HTTP"
+        log.info("listening on %s port %d (%s)", self._host or "all addresses", self.port, scheme)
 
     async def stop(self) -> None:
         """Stop listening, and wait a little for the answers under way."""
@@ -96,11 +129,11 @@ class ApiServer:
         if error.errno == errno.EACCES:
             return f"cannot listen on {where}: not permitted; choose a port above 1023 with {self._flag}"
         reason = error.strerror or str(error)
-        return f"cannot listen on {where}: {reason}; the address is --listen-ip, the port {self._flag}"
+        return f"cannot listen on {where}: {reason}; the address is {self._host_flag}, the port {self._flag}"
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
-        outcome = await self._dispatcher.answer(request.method, _target(request), request.headers)
+        outcome = await self._outcome(request)
         response, sent = await _send(request, outcome)
         self._context.metrics.http_request(
             outcome.handler,
@@ -111,6 +144,15 @@ class ApiServer:
             sent,
         )
         return response
+
+    async def _outcome(self, request: web.BaseRequest) -> Outcome:
+        target = _target(request)
+        if self._gate is not None:
+            ask = Ask(request.method, target, request.headers.items(), request.get_extra_info("peer"))
+            refusal = await self._gate.refusal(ask)
+            if refusal is not None:
+                return Outcome(refusal, REFUSED, api=False)
+        return await self._dispatcher.answer(request.method, target, request.headers)
 
 
 async def _send(request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:

@@ -8,6 +8,8 @@ from collections import defaultdict
 from html import escape
 from urllib.parse import quote, unquote
 
+from collector.gotext import quoted
+
 _MALFORMED = re.compile("%(?![0-9A-Fa-f]{2})")
 _PATH_SAFE = "$&+,/:;=@"
 """What Go leaves as it is in a path, besides letters, digits and `-_.~`."""
@@ -56,35 +58,7 @@ def parse_query(query: str) -> dict[str, list[str]]:
     return found
 
 
-def go_quote(text: str) -> str:
-    """`text` as a Go string literal, the way `%q` prints it."""
-    return '"' + "".join(map(_literal, text)) + '"'
-
-
-_SHORT = {
-    '"': '\\"',
-    "\\": "\\\\",
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-}
-
-
-def _literal(char: str) -> str:
-    code = ord(char)
-    if char in _SHORT:
-        return _SHORT[char]
-    if char.isprintable():
-        return char
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+go_quote = quoted
 
 
 def _unescape(text: str) -> str | None:

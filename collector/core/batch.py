@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from collector.core.entities import FREE, NULL, EntityTable
 from collector.core.metrics import FLOAT64, GROUPS, INT64, Clock, Kind, LabeledGroup, MetricTable
+from collector.core.visibility import EVERYTHING, Visibility
 
 Column = NDArray[np.int64] | NDArray[np.float64]
 
@@ -244,12 +245,13 @@ class DataBatch:
         value: int | float = self.column(m)[row].item()
         return value
 
-    def metric_set(self, row: int) -> MetricSet:
-        """The entity in `row` as one object."""
+    def metric_set(self, row: int, visibility: Visibility = EVERYTHING) -> MetricSet:
+        """The entity in `row` as one object, with the metrics that may be shown."""
         metrics: dict[str, int | float] = {}
+        kind = Kind(self.entities.kind[row])
         for m, descriptor in self.metrics:
             value = self.value(row, m)
-            if value is not None:
+            if value is not None and visibility.shows(descriptor, kind):
                 metrics[descriptor.name] = value
         return MetricSet(
             self.entities.key(row),
@@ -257,23 +259,24 @@ class DataBatch:
             int(self.times[Clock.SCRAPE, row]),
             int(self.times[Clock.START, row]),
             metrics,
-            tuple(self.labeled_of(row)),
+            tuple(self.labeled_of(row, visibility)),
         )
 
-    def labeled_of(self, row: int) -> list[LabeledMetric]:
-        """The labelled values of the entity in `row`, as objects, in the order they were reported."""
+    def labeled_of(self, row: int, visibility: Visibility = EVERYTHING) -> list[LabeledMetric]:
+        """The labelled values of the entity in `row` that may be shown, as objects, in the order they were reported."""
         found = []
         for table in self.labeled.values():
+            shown = visibility.labeled(table.group)
             for k in table.of(row).tolist():
                 labels = dict(self.entities.labels.pairs[table.label[k]] or ())
                 found += [
                     LabeledMetric(metric.name, labels, table.column(j)[k].item())
                     for j, metric in enumerate(table.group.metrics)
-                    if table.present[j, k]
+                    if shown[j] and table.present[j, k]
                 ]
         return found
 
-    def metric_sets(self) -> dict[str, MetricSet]:
+    def metric_sets(self, visibility: Visibility = EVERYTHING) -> dict[str, MetricSet]:
         """Every entity of the batch as an object, by key: for tests and for people, not for the hot path."""
         rows = np.flatnonzero(self.exists[: self.rows] & (self.entities.kind[: self.rows] != FREE))
-        return {(found := self.metric_set(row)).key: found for row in rows.tolist() if row != NULL}
+        return {(found := self.metric_set(row, visibility)).key: found for row in rows.tolist() if row != NULL}

@@ -39,7 +39,8 @@ class EntityTable:
 
     Columns, one element a row: `kind` int8, `parent` int32, `node` int32 (the row of the node it runs on, NULL if
     none), `generation` int64 (unique per owner of the row), `label_version` int64 (changes when the label set does),
-    `last_seen` int64 (the last tick that held it); and the lists `name` and `uid` (pods: as the kubelet said).
+    `last_seen` int64 (the last tick that held it), `invented` and `host_network` bool (of pods); and the lists `name`
+    and `uid` (pods: as the kubelet said).
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,10 @@ class EntityTable:
         self.generation: NDArray[np.int64] = np.zeros(0, np.int64)
         self.label_version: NDArray[np.int64] = np.zeros(0, np.int64)
         self.last_seen: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.invented: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        """Pods that neither source nor API server knew when their containers were last summed."""
+        self.host_network: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        """Pods that use the network of their node, by their specification."""
         self.name: list[str] = []
         self.uid: list[str] = []
         self._own_labels: list[Mapping[str, str]] = []
@@ -169,6 +174,13 @@ class EntityTable:
         for row in moved.tolist():
             self.touch(row)
 
+    def invent(self, pods: NDArray[np.intp], *, invented: bool) -> None:
+        """Note whether it was their containers alone that brought these pods about."""
+        changed = pods[self.invented[pods] != invented]
+        self.invented[changed] = invented
+        for row in changed.tolist():
+            self.touch(row)
+
     # Labels.
 
     def own_labels(self, row: int) -> Mapping[str, str]:
@@ -263,6 +275,8 @@ class EntityTable:
         labels["namespace_name"] = self.name[namespace]
         labels |= self._own_labels[namespace]
         labels |= self._own_labels[pod]
+        if kind is Kind.POD and self.invented[pod]:
+            labels.pop("nodename", None)
         if kind is Kind.POD_CONTAINER:
             labels["container_name"] = self.name[row]
             labels |= own
@@ -340,6 +354,7 @@ class EntityTable:
         self.node[row] = node
         self.generation[row] = self.label_version[row] = self._stamp
         self.last_seen[row] = self.pins.current  # not to be swept before the batch being filled is closed
+        self.invented[row] = self.host_network[row] = False
         self.name[row] = name
         self.count += 1
         return row
@@ -354,6 +369,8 @@ class EntityTable:
             self.generation = np.concatenate([self.generation, np.zeros(grow, np.int64)])
             self.label_version = np.concatenate([self.label_version, np.zeros(grow, np.int64)])
             self.last_seen = np.concatenate([self.last_seen, np.zeros(grow, np.int64)])
+            self.invented = np.concatenate([self.invented, np.zeros(grow, np.bool_)])
+            self.host_network = np.concatenate([self.host_network, np.zeros(grow, np.bool_)])
         self.name.extend([""] * SLAB)
         self.uid.extend([""] * SLAB)
         self._own_labels.extend([_NO_LABELS] * SLAB)

@@ -5,7 +5,7 @@ Names, types, units and levels are Heapster's (behaviour reference, section 4).
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 
 import numpy as np
@@ -65,7 +65,7 @@ class MetricDescriptor:
     type: MetricType
     dtype: np.dtype[np.int64] | np.dtype[np.float64]
     unit: str
-    """`ns`, `ms`, `bytes`, `millicores`, or empty for a plain count or ratio."""
+    """`ns`, `us`, `ms`, `bytes`, `millicores`, or empty for a plain count or ratio."""
     description: str
     summary: Mapping[Kind, str] = field(default_factory=dict)
     """Where the kubelet's summary has it: kind -> JSON path below that kind's object."""
@@ -76,7 +76,13 @@ class MetricDescriptor:
     sums: frozenset[Kind] = frozenset()
     """The kinds it is summed into from the kind below."""
     extended: bool = False
-    """Heapster did not have it: see --extended-metrics"""
+    """Heapster did not have it: see --extended-metrics."""
+    extended_sums: frozenset[Kind] = frozenset()
+    """Further kinds it is summed into, where Heapster did not have it: see --extended-metrics."""
+
+    def summed_into(self, kind: Kind) -> bool:
+        """Whether entities of `kind` get the sum over the kind below, Heapster's or ours."""
+        return kind in self.sums or kind in self.extended_sums
 
     @property
     def is_float(self) -> bool:
@@ -90,6 +96,8 @@ _TO_POD = frozenset({Kind.POD})
 _UPWARD = frozenset({Kind.POD, Kind.NAMESPACE, Kind.CLUSTER})
 _EVERYWHERE = frozenset({Kind.POD, Kind.NAMESPACE, Kind.NODE, Kind.CLUSTER})
 _TO_POD_AND_NODE = frozenset({Kind.POD, Kind.NODE})
+_ABOVE = frozenset({Kind.NAMESPACE, Kind.CLUSTER})
+_ABOVE_AND_NODE = frozenset({Kind.NAMESPACE, Kind.CLUSTER, Kind.NODE})
 
 
 def _everywhere(path: str, *kinds: Kind) -> dict[Kind, str]:
@@ -120,12 +128,16 @@ def _gauge(
     summary: Mapping[Kind, str] | None = None,
     dtype: np.dtype[np.int64] | np.dtype[np.float64] = INT64,
     sums: frozenset[Kind] = frozenset(),
+    extended: bool = False,
+    extended_sums: frozenset[Kind] = frozenset(),
 ) -> MetricDescriptor:
-    return MetricDescriptor(name, MetricType.GAUGE, dtype, unit, description, summary or {}, None, None, sums)
+    return MetricDescriptor(
+        name, MetricType.GAUGE, dtype, unit, description, summary or {}, None, None, sums, extended, extended_sums
+    )
 
 
-def _rate(name: str, unit: str, description: str) -> MetricDescriptor:
-    return _gauge(name, unit, description, dtype=FLOAT64, sums=_TO_POD)
+def _rate(name: str, unit: str, description: str, *, extended_sums: frozenset[Kind] = frozenset()) -> MetricDescriptor:
+    return _gauge(name, unit, description, dtype=FLOAT64, sums=_TO_POD, extended_sums=extended_sums)
 
 
 def _network(field_name: str, name: str, what: str, unit: str) -> MetricDescriptor:
@@ -158,6 +170,7 @@ METRICS: tuple[MetricDescriptor, ...] = (
         "Ephemeral storage used",
         summary={_N: "fs.usedBytes", _P: "ephemeral-storage.usedBytes"},
         sums=_TO_POD,
+        extended_sums=_ABOVE,
     ),
     _gauge(
         "memory/usage",
@@ -166,14 +179,22 @@ METRICS: tuple[MetricDescriptor, ...] = (
         summary=_everywhere("memory.usageBytes"),
         sums=_UPWARD,
     ),
-    _gauge("memory/rss", "bytes", "Anonymous memory", summary=_everywhere("memory.rssBytes"), sums=_TO_POD),
-    _gauge("memory/cache", "bytes", "Page cache", sums=_TO_POD),
+    _gauge(
+        "memory/rss",
+        "bytes",
+        "Anonymous memory",
+        summary=_everywhere("memory.rssBytes"),
+        sums=_TO_POD,
+        extended_sums=_ABOVE,
+    ),
+    _gauge("memory/cache", "bytes", "Page cache", sums=_TO_POD, extended_sums=_ABOVE),
     _gauge(
         "memory/working_set",
         "bytes",
         "Memory that cannot be reclaimed at once",
         summary=_everywhere("memory.workingSetBytes"),
         sums=_TO_POD,
+        extended_sums=_ABOVE,
     ),
     _counter(
         "memory/page_faults",
@@ -200,17 +221,29 @@ METRICS: tuple[MetricDescriptor, ...] = (
     _gauge("cpu/limit", "millicores", "CPU limit, 0 for none", sums=_EVERYWHERE),
     _gauge("memory/request", "bytes", "Memory requested", sums=_EVERYWHERE),
     _gauge("memory/limit", "bytes", "Memory limit, 0 for none", sums=_EVERYWHERE),
-    _gauge("ephemeral_storage/request", "bytes", "Ephemeral storage requested", sums=_TO_POD_AND_NODE),
-    _gauge("ephemeral_storage/limit", "bytes", "Ephemeral storage limit, 0 for none", sums=_TO_POD_AND_NODE),
+    _gauge(
+        "ephemeral_storage/request",
+        "bytes",
+        "Ephemeral storage requested",
+        sums=_TO_POD_AND_NODE,
+        extended_sums=_ABOVE,
+    ),
+    _gauge(
+        "ephemeral_storage/limit",
+        "bytes",
+        "Ephemeral storage limit, 0 for none",
+        sums=_TO_POD_AND_NODE,
+        extended_sums=_ABOVE,
+    ),
     _counter("restart_count", "", "Restarts counted by the kubelet", sums=_TO_POD),
     # Rates of the counters above.
     _gauge("cpu/usage_rate", "millicores", "CPU used", sums=_UPWARD),
     _rate("memory/page_faults_rate", "", "Page faults a second"),
     _rate("memory/major_page_faults_rate", "", "Major page faults a second"),
-    _rate("network/rx_rate", "bytes", "Bytes received a second"),
-    _rate("network/rx_errors_rate", "", "Receive errors a second"),
-    _rate("network/tx_rate", "bytes", "Bytes sent a second"),
-    _rate("network/tx_errors_rate", "", "Send errors a second"),
+    _rate("network/rx_rate", "bytes", "Bytes received a second", extended_sums=_ABOVE),
+    _rate("network/rx_errors_rate", "", "Receive errors a second", extended_sums=_ABOVE),
+    _rate("network/tx_rate", "bytes", "Bytes sent a second", extended_sums=_ABOVE),
+    _rate("network/tx_errors_rate", "", "Send errors a second", extended_sums=_ABOVE),
     # Nodes against their capacity; every ratio is of the allocatable amount.
     *(
         _gauge(
@@ -227,15 +260,67 @@ METRICS: tuple[MetricDescriptor, ...] = (
             ("reservation", f"{resource} requested, as a share of the allocatable amount"),
         )
     ),
+    # What Heapster did not have: see --extended-metrics.
+    _gauge(
+        "memory/available",
+        "bytes",
+        "Memory left below the limit",
+        summary=_everywhere("memory.availableBytes"),
+        extended=True,
+    ),
+    _gauge("swap/usage", "bytes", "Swap used", summary=_everywhere("swap.swapUsageBytes"), sums=_UPWARD, extended=True),
+    _gauge("swap/available", "bytes", "Swap left", summary=_everywhere("swap.swapAvailableBytes"), extended=True),
+    *(
+        _counter(
+            f"{resource}/pressure_{share}",
+            "us",
+            f"Time in which {who} waited for {resource}",
+            summary=_everywhere(f"{resource}.psi.{share}.total"),
+            extended=True,
+        )
+        for resource in ("cpu", "memory", "io")
+        for share, who in (("some", "some task"), ("full", "every task that could have run"))
+    ),
+    _gauge(
+        "process/count",
+        "",
+        "Processes",
+        summary={_P: "process_stats.process_count"},
+        sums=_ABOVE,
+        extended=True,
+    ),
+    _gauge("pid/used", "", "Processes and threads of the node", summary={_N: "rlimit.curproc"}, extended=True),
+    _gauge("pid/max", "", "Processes and threads that the node can have", summary={_N: "rlimit.maxpid"}, extended=True),
+    _gauge(
+        "ephemeral_storage/inodes_used",
+        "",
+        "Inodes used in ephemeral storage",
+        summary={_N: "fs.inodesUsed", _P: "ephemeral-storage.inodesUsed"},
+        sums=_ABOVE,
+        extended=True,
+    ),
+    *(
+        _gauge(f"{place}/{what}", unit, text.format(holds), summary={_N: f"runtime.{path}"}, extended=True)
+        for place, member, holds in (("imagefs", "imageFs", "images"), ("containerfs", "containerFs", "containers"))
+        for what, path, unit, text in (
+            ("usage", f"{member}.usedBytes", "bytes", "Bytes that {} use"),
+            ("capacity", f"{member}.capacityBytes", "bytes", "Size of the file system of {}"),
+            ("available", f"{member}.availableBytes", "bytes", "Bytes free on the file system of {}"),
+            ("inodes", f"{member}.inodes", "", "Inodes of the file system of {}"),
+            ("inodes_free", f"{member}.inodesFree", "", "Free inodes of the file system of {}"),
+            ("inodes_used", f"{member}.inodesUsed", "", "Inodes that {} use"),
+        )
+    ),
     # From cAdvisor's text only: how the CPU quota of a cgroup held it back.
     _counter("cpu/throttled_time", "ns", "Time held back by the CPU limit", clock=Clock.CPU, extended=True),
     _counter("cpu/cfs_periods", "", "Periods of the CPU limit", clock=Clock.CPU, extended=True),
     _counter(
         "cpu/throttled_periods", "", "Periods in which the CPU limit held it back", clock=Clock.CPU, extended=True
     ),
+    # The end: a metric that is new comes behind the others, so that stored columns keep their order.
 )
 
-COUNTERS_NOT_SUMMED = frozenset(m.name for m in METRICS if m.rate) | {"uptime"}
+COUNTERS_NOT_SUMMED = frozenset(m.name for m in METRICS if m.rate and not m.extended) | {"uptime"}
 """The eight standard counters that the pod aggregator leaves alone (sections 4.3 and 5.4)."""
 
 
@@ -261,8 +346,9 @@ FILESYSTEM = LabeledGroup(
         _gauge("filesystem/available", "bytes", "Bytes free for use on a file system"),
         _gauge("filesystem/inodes", "", "Inodes of a file system"),
         _gauge("filesystem/inodes_free", "", "Free inodes of a file system"),
+        _gauge("filesystem/inodes_used", "", "Inodes used on a file system", extended=True),
     ),
-    ("usedBytes", "capacityBytes", "availableBytes", "inodes", "inodesFree"),
+    ("usedBytes", "capacityBytes", "availableBytes", "inodes", "inodesFree", "inodesUsed"),
 )
 ACCELERATOR = LabeledGroup(
     "accelerator",
@@ -290,6 +376,13 @@ INDEX: Mapping[str, int] = {metric.name: m for m, metric in enumerate(METRICS)}
 
 DYNAMIC_LIMIT = 64
 """How many further plain metrics (`custom/...`, `.../request` of other resources) may appear while running."""
+
+
+def dynamic_descriptor(name: str) -> MetricDescriptor:
+    """What a metric is whose name only the cluster knows: `custom/<name>`, or `<resource>/request`."""
+    if name.startswith("custom/"):
+        return _gauge(name, "", "Reported by an application", dtype=FLOAT64, sums=_TO_POD)
+    return _gauge(name, "", "Whole units requested", sums=_TO_POD, extended_sums=_ABOVE_AND_NODE)
 
 
 class MetricTable:
@@ -322,11 +415,11 @@ class MetricTable:
 
     def custom(self, name: str, dtype: np.dtype[np.int64] | np.dtype[np.float64] = FLOAT64) -> int | None:
         """The column of the application metric `name`, of `dtype` if it is new; None when no column is left."""
-        return self._dynamic(_gauge(f"custom/{name}", "", "Reported by an application", dtype=dtype, sums=_TO_POD))
+        return self._dynamic(replace(dynamic_descriptor(f"custom/{name}"), dtype=dtype))
 
     def resource_request(self, resource: str) -> int | None:
         """The column of requests for `resource` (`nvidia.com/gpu`, `hugepages-2Mi`); None when no column is left."""
-        return self._dynamic(_gauge(f"{resource}/request", "", "Whole units requested", sums=_TO_POD))
+        return self._dynamic(dynamic_descriptor(f"{resource}/request"))
 
     def _dynamic(self, descriptor: MetricDescriptor) -> int | None:
         m = self._index.get(descriptor.name)

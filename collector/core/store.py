@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
-from collector.core.metrics import INDEX
+from collector.core.metrics import INDEX, Kind
 from collector.core.slots import Pin
+from collector.core.visibility import EVERYTHING, Visibility
 
 SHORT_RETENTION_NS = 140 * 1_000_000_000
 LONG_RETENTION_NS = 15 * 60 * 1_000_000_000
@@ -44,6 +45,7 @@ class MetricStore:
         self._short_retention_ns = short_retention_ns
         self._long_retention_ns = long_retention_ns
         self._short: list[DataBatch] = []
+        self._replaced: DataBatch | None = None
         self._long: list[_LongEntry] = []
         self._long_columns = tuple(INDEX[name] for name in LONG_METRICS)
 
@@ -57,6 +59,7 @@ class MetricStore:
     def add(self, batch: DataBatch) -> None:
         """Keep a frozen batch, let go of those past their time, and free the rows that only they knew."""
         now = int(self._clock() * 1e9)
+        self._replaced = self.latest()
         # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.
         self._short = [kept for kept in self._short if kept.timestamp > now - self._short_retention_ns]
         self._short.append(batch)
@@ -73,6 +76,15 @@ class MetricStore:
     def latest(self) -> DataBatch | None:
         """The batch that arrived last, None before the first."""
         return self._short[-1] if self._short else None
+
+    def before(self, batch: DataBatch) -> DataBatch | None:
+        """The batch whose timestamp comes before that of `batch`: the rates of `batch` span the two.
+
+        The one that `batch` replaced as the latest is kept for this, however long ago it was made.
+        """
+        kept = self._short if self._replaced is None else [*self._short, self._replaced]
+        earlier = [candidate for candidate in kept if candidate.timestamp < batch.timestamp]
+        return max(earlier, key=lambda candidate: candidate.timestamp, default=None)
 
     @property
     def batches(self) -> Sequence[DataBatch]:
@@ -113,10 +125,12 @@ class MetricStore:
                     break
         return times, values
 
-    def metric_names(self, row: int) -> list[str]:
-        """The plain metrics that any whole batch kept has for the entity in `row`, sorted."""
+    def metric_names(self, row: int, visibility: Visibility = EVERYTHING) -> list[str]:
+        """The plain metrics that any whole batch kept has for the entity in `row` and that may be shown, sorted."""
         names: set[str] = set()
         for batch in self._short:
             if 0 <= row < batch.rows:
-                names.update(batch.metrics.descriptors[m].name for m in np.flatnonzero(batch.present[:, row]).tolist())
+                kind, descriptors = Kind(batch.entities.kind[row]), batch.metrics.descriptors
+                found = [descriptors[m] for m in np.flatnonzero(batch.present[:, row]).tolist()]
+                names.update(metric.name for metric in found if visibility.shows(metric, kind))
         return sorted(names)

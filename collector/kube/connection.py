@@ -8,6 +8,7 @@ far as that library honours them.
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, Configuration
@@ -97,17 +98,36 @@ class ApiConnection:
 
         Raises aiohttp.ClientError, TimeoutError or OSError when there is no answer.
         """
+        return await self._send("GET", path, query, None, deadline)
+
+    async def post(
+        self, path: str, document: dict[str, Any], deadline: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """The raw answer to one POST of a JSON document; otherwise as `get`."""
+        return await self._send("POST", path, (), document, deadline)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        document: dict[str, Any] | None,
+        deadline: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
         if self._client is None:
             self._configuration.disable_strict_ssl_verification = True  # as in ssl_context
             self._client = ApiClient(self._configuration)
             self._client.user_agent = f"pyheapster/{__version__}"
         # Lists are large: the API server would spend a core compressing them, and we one undoing it.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if document is not None:
+            headers["Content-Type"] = "application/json"
         response: aiohttp.ClientResponse = await self._client.call_api(
             path,
-            "GET",
+            method,
             query_params=list(query),
             header_params=headers,
+            body=document,
             auth_settings=["BearerToken"],
             _preload_content=False,
             _request_timeout=deadline,

@@ -65,9 +65,9 @@ def unreachable(endpoint: Endpoint, error: Exception) -> ApiServerError:
 
 
 def refusal(
-    endpoint: Endpoint, verb: str, plural: str, status: int, body: bytes, retry_after: str = ""
+    endpoint: Endpoint, verb: str, plural: str, status: int, body: bytes, retry_after: str = "", *, group: str = ""
 ) -> KubernetesError:
-    """An HTTP status other than 200 for `verb` (list, watch) on the collection `plural`."""
+    """An HTTP status other than 200 for `verb` (list, watch) on the collection `plural` of the API group `group`."""
     said = _status(body)
     told = (said.message if said else None) or body[:_EXCERPT].decode(errors="replace").strip() or "no reason given"
     where = f"API server {endpoint.url} refused to {verb} {plural} with status {status}"
@@ -76,7 +76,8 @@ def refusal(
     if status == 401:
         way_out = f"the credentials of {endpoint.origin} are not accepted: renew the token or client certificate there"
     elif status == 403:
-        way_out = f'its RBAC rules must allow verb "{verb}" on resource "{plural}" of the core API group to this user'
+        api = f"API group {group}" if group else "the core API group"
+        way_out = f'its RBAC rules must allow verb "{verb}" on resource "{plural}" of {api} to this user'
     elif status == 404:
         way_out = f"is {endpoint.url} ({endpoint.origin}) a Kubernetes API server?"
     else:

@@ -1,4 +1,4 @@
-"""Kubernetes quantities: text to exact integers.
+"""Kubernetes quantities: text to exact integers, and integers to canonical text.
 
 Grammar (Kubernetes API, `resource.Quantity`): an optional sign, a decimal number with digits before or after the point,
 and one suffix of
@@ -27,6 +27,9 @@ _BINARY: Final = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _FORM: Final = re.compile(
     r"(?P<sign>[+-]?)(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?(?:(?P<suffix>[numkMGTPE]|[KMGTPE]i)|[eE](?P<exponent>[+-]?[0-9]+))?"
 )
+
+_DECIMAL_SUFFIXES: Final = {power: suffix for suffix, power in _DECIMAL.items()}
+_BINARY_SUFFIXES: Final = ("", *_BINARY)
 
 _EXPONENT_BOUND: Final = 2 * LENGTH_LIMIT
 """Beyond this power of ten either way the result is a bound of int64 or the smallest step, whatever the digits."""
@@ -68,3 +71,32 @@ def _scaled(text: str, power: int) -> int:
     exponent = max(-_EXPONENT_BOUND, min(_EXPONENT_BOUND, exponent))
     size: int = digits * 10**exponent if exponent >= 0 else -(-digits // 10**-exponent)
     return max(INT64_MIN, -size) if form["sign"] == "-" else min(INT64_MAX, size)
+
+
+def decimal_text(number: int, power: int = 0) -> str:
+    """`number` times 10^`power` in canonical form (DecimalSI): whole digits and the largest suffix that allows them.
+
+    `power` is -9, -6, -3 or 0. Source: `Quantity.CanonicalizeBytes` of Kubernetes' API library.
+    """
+    if not number:
+        return "0"
+    while not number % 1000 and power < 18:
+        number //= 1000
+        power += 3
+    return f"{number}{_DECIMAL_SUFFIXES[power]}"
+
+
+def decimal_suffix(power: int) -> str:
+    """How 10^`power` is written: `m` for -3."""
+    return _DECIMAL_SUFFIXES[power]
+
+
+def binary_text(number: int) -> str:
+    """`number` in canonical form (BinarySI): `3Gi`; below 1024 either way decimal, so that 1000 is `1k`."""
+    if -1024 < number < 1024:
+        return decimal_text(number)
+    times = 0
+    while not number % 1024 and times < 6:
+        number //= 1024
+        times += 1
+    return f"{number}{_BINARY_SUFFIXES[times]}"

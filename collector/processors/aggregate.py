@@ -23,16 +23,20 @@ def _sum(
     targets: NDArray[np.int32],
     *,
     whole: NDArray[np.bool_] | None = None,
+    own_traffic: NDArray[np.bool_] | None = None,
 ) -> None:
     """Sum every metric that METRICS sums into kind `into`, from `rows` to the parallel `targets`.
 
     A metric that no row has stays absent in the target. Where `whole` (parallel to `targets`) is True, a target that
-    already has the metric keeps its value; elsewhere what it has counts as one more summand.
+    already has the metric keeps its value; elsewhere what it has counts as one more summand. Of the network metrics
+    only rows with `own_traffic` are summed.
     """
     for m, metric in batch.metrics:
-        if into not in metric.sums:
+        if not metric.summed_into(into):
             continue
         adding = batch.present[m, rows]
+        if own_traffic is not None and metric.name.startswith("network/"):
+            adding &= own_traffic
         if whole is not None:
             adding &= ~(whole & batch.present[m, targets])
         if not adding.any():
@@ -55,6 +59,8 @@ class PodAggregator:
         """Add the sums; a pod no source reported comes into being through its containers."""
         containers = batch.rows_of(Kind.POD_CONTAINER)
         pods = batch.entities.parent[containers]
+        batch.entities.invent(batch.rows_of(Kind.POD), invented=False)
+        batch.entities.invent(np.unique(pods[~batch.exists[pods]]), invented=True)
         batch.exists[pods] = True
         _sum(batch, Kind.POD, containers, pods, whole=~batch.share[pods])
 
@@ -65,11 +71,14 @@ class NamespaceAggregator:
     name = "namespace_aggregator"
 
     def process(self, batch: DataBatch) -> None:
-        """Add the sums; a namespace is in the batch as soon as one of its pods is."""
+        """Add the sums; a namespace is in the batch as soon as one of its pods is.
+
+        A pod in the network of its node reports the traffic of the whole node, which is not the namespace's.
+        """
         pods = batch.rows_of(Kind.POD)
         namespaces = batch.entities.parent[pods]
         batch.exists[namespaces] = True
-        _sum(batch, Kind.NAMESPACE, pods, namespaces)
+        _sum(batch, Kind.NAMESPACE, pods, namespaces, own_traffic=~batch.entities.host_network[pods])
 
 
 class NodeAggregator:

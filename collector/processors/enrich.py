@@ -96,6 +96,7 @@ class PodEnricher:
         found = [get((names[space], names[pod])) for pod, space in zip(pods, spaces, strict=True)]
         self._applied[rows] = entities.generation[rows]
         self._known[rows] = [pod is not None for pod in found]
+        entities.host_network[rows] = [pod is not None and pod.host_network for pod in found]
         entities.set_many_own_labels(pods, self._labels_of(found))
         forgotten = self._unspecify(entities, rows)
         specs = [spec for pod in found if pod is not None for spec in pod.containers]

@@ -1,4 +1,4 @@
-"""The API server: discovery, list, get and watch of nodes, pods and namespaces.
+"""The API server: discovery, list, get and watch of nodes, pods and namespaces; reviews of tokens and rights.
 
 Lists come in pages (limit, continue) that all show one moment; a continue token older than `watch_history` is
 answered 410 Gone.
@@ -14,6 +14,7 @@ from collector.sim.apiwire import JSON_TYPE, encode, read_continue, read_selecto
 from collector.sim.config import SimConfig
 from collector.sim.inventory import Collection
 from collector.sim.objects import KUBELET_VERSION, Json
+from collector.sim.reviews import MASTERS, Account, Reviews
 from collector.sim.versions import list_version
 from collector.sim.watches import Watches
 
@@ -31,7 +32,8 @@ class ApiServer:
     """Answers for `collections` (resource name to collection); its faults are set at runtime.
 
     `fail_next(n)` answers 500 to so many requests, `refuse(True)` drops every connection that asks,
-    `watches.drop()` breaks the open watches, `watches.expire()` makes all versions so far too old.
+    `watches.drop()` breaks the open watches, `watches.expire()` makes all versions so far too old. `reviews` says who
+    is who and who may what.
     """
 
     def __init__(self, config: SimConfig, origin: int, collections: dict[str, Collection]) -> None:
@@ -40,6 +42,7 @@ class ApiServer:
         self._failing = 0
         self._refusing = False
         self.watches = Watches(config, origin)
+        self.reviews = Reviews({config.token: Account("kubernetes-admin", (MASTERS,))})
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -48,6 +51,7 @@ class ApiServer:
             app.router.add_get(path, _ok)
         for path, body in _DISCOVERY.items():
             app.router.add_get(path, _constant(body))
+        self.reviews.add_routes(app.router)
         app.router.add_get("/api/v1", _constant(_resources(self._collections)))
         app.router.add_get("/api/v1/{resource}", self._collection)
         app.router.add_get("/api/v1/{resource}/{name}", self._one)

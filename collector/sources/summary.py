@@ -12,9 +12,9 @@ everything else is kept.
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, starmap
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, cycle, starmap
+from operator import attrgetter, is_not
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from collector.core.metrics import ACCELERATOR, FILESYSTEM, METRICS, Clock, Kind, attribute_path
 from collector.core.sample import ABSENT, Block, CustomValue, LabeledBlock, NodeSample
 from collector.errors import DecodeError
-from collector.sources.stats import Container, Filesystem, PodStats, Summary
+from collector.sources.stats import LATE_PARTS, Container, Filesystem, PodStats, Summary
 from collector.sources.times import EPOCH_NS
 from collector.sources.tolerant import Tolerant
 
@@ -44,6 +44,14 @@ _SCRAPE_CLOCKS = {
 """Where Heapster takes an entity's one scrape time from: the first of these that is given."""
 
 
+class _Fields:
+    """Columns (METRICS) and, for each, where an object has its value."""
+
+    def __init__(self, paths: Mapping[int, str]) -> None:
+        self.metrics = tuple(paths)
+        self.values: Getter = attrgetter(*paths.values())
+
+
 class _Columns:
     """How the objects of one kind become a Block."""
 
@@ -53,8 +61,9 @@ class _Columns:
         self.scrape, *self.fallbacks = _SCRAPE_CLOCKS[kind]
         if kind in {Kind.SYS_CONTAINER, Kind.POD_CONTAINER}:
             fields[_EPHEMERAL_USAGE] = "rootfs.used_bytes"  # written over: the sum of two fields is no path
-        self.metrics = tuple(fields)
-        self.values: Getter = attrgetter(*fields.values())
+        early = {m: path for m, path in fields.items() if not path.startswith(tuple(f"{part}." for part in LATE_PARTS))}
+        self.all = _Fields(fields)
+        self.early = _Fields(early)
         self.times: Getter = attrgetter("start_time", *(_CLOCK_PATHS[clock] for clock in clocks))
         self.clocks = [Clock.START, *clocks]
 
@@ -72,9 +81,13 @@ class _Columns:
             if scrape.all():
                 break
             np.copyto(scrape, times[:, clock], where=scrape == 0)
-        return Block(self.metrics, _flat(map(self.values, found), len(self.metrics)), times)
+        # Most kubelets still report none of the late parts: asking for a dozen absent values would cost more than this.
+        late = any(map(is_not, chain.from_iterable(map(_LATE_PARTS, found)), cycle(LATE_PARTS.values())))
+        fields = self.all if late else self.early
+        return Block(fields.metrics, _flat(map(fields.values, found), len(fields.metrics)), times)
 
 
+_LATE_PARTS: Getter = attrgetter(*LATE_PARTS)
 _EPHEMERAL_USAGE = next(m for m, metric in enumerate(METRICS) if metric.name == "ephemeral_storage/usage")
 _COLUMNS = {kind: _Columns(kind) for kind in (Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER)}
 _FILESYSTEM_FIELDS = [attribute_path(name) for name in FILESYSTEM.summary]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from collector.core.batch import Column, DataBatch
 from collector.core.metrics import MetricDescriptor
+from collector.core.visibility import HEAPSTERS, Visibility
 from sinks.influxdb.tags import TagTable
 from sinks.influxdb.text import escape_key, escape_measurement, float_texts
 
@@ -47,12 +48,14 @@ class LineEncoder:
         disable_counters: bool = False,
         chunk_points: int = CHUNK_POINTS,
         chunk_bytes: int = CHUNK_BYTES,
+        visibility: Visibility = HEAPSTERS,
     ) -> None:
         self.cluster_name = cluster_name
         self.with_fields = with_fields
         self.disable_counters = disable_counters
         self.chunk_points = chunk_points
         self.chunk_bytes = chunk_bytes
+        self.visibility = visibility
         self.omitted = 0
         """Values left out so far: not finite, or of a series whose tags are too long for InfluxDB."""
         self._tags: TagTable | None = None
@@ -77,34 +80,44 @@ class LineEncoder:
     def _pieces(self, batch: DataBatch) -> Iterator[Chunk]:
         if self._tags is None or self._tags.entities is not batch.entities:
             self._tags = TagTable(batch.entities, self.cluster_name)
-        metrics = [self._writer(metric, batch.timestamp) for metric in batch.metrics.descriptors]
+        shown = self.visibility.plain(batch.metrics)
+        metrics = [self._writer(metric, batch.timestamp, shown=bool(shown[m].any())) for m, metric in batch.metrics]
         block = min(BLOCK, self.chunk_points)
         starts = np.arange(0, batch.rows, block)
         for first in starts[np.logical_or.reduceat(batch.exists[: batch.rows], starts)].tolist():
-            yield from self._plain(batch, self._tags, metrics, slice(first, min(first + block, batch.rows)))
+            yield from self._plain(batch, self._tags, metrics, shown, slice(first, min(first + block, batch.rows)))
         for name, table in batch.labeled.items():
-            writers = [self._writer(metric, batch.timestamp) for metric in table.group.metrics]
+            writers = [
+                self._writer(metric, batch.timestamp, shown=bool(visible))
+                for metric, visible in zip(table.group.metrics, self.visibility.labeled(table.group), strict=True)
+            ]
             for start in range(0, len(table), block):
                 yield from self._labeled(batch, name, writers, slice(start, start + block))
 
-    def _writer(self, metric: MetricDescriptor, timestamp: int) -> "_Writer | None":
-        if self.disable_counters and metric.rate is not None:
+    def _writer(self, metric: MetricDescriptor, timestamp: int, *, shown: bool) -> "_Writer | None":
+        if not shown or (self.disable_counters and metric.rate is not None):
             return None
         return _Writer(metric, timestamp, with_fields=self.with_fields)
 
     def _plain(
-        self, batch: DataBatch, tags: TagTable, metrics: "list[_Writer | None]", block: slice
+        self,
+        batch: DataBatch,
+        tags: TagTable,
+        metrics: "list[_Writer | None]",
+        shown: NDArray[np.bool_],
+        block: slice,
     ) -> Iterator[Chunk]:
-        """The plain metrics of a block of rows."""
-        exists = batch.exists[block]
+        """The plain metrics of a block of rows; `shown` is (metrics, kinds)."""
+        exists, kinds = batch.exists[block], batch.entities.kind[block]
         tags.refresh(block.start + np.flatnonzero(exists))
         texts, usable = tags.texts[block], exists & tags.usable[block]
         present = batch.present[: len(metrics), block]
         for m in np.flatnonzero(present.any(axis=1)).tolist():
             if (writer := metrics[m]) is None:
                 continue
-            places = np.flatnonzero(present[m] & usable)
-            self.omitted += int(np.count_nonzero(present[m] & exists)) - places.size
+            visible = present[m] & shown[m, kinds]
+            places = np.flatnonzero(visible & usable)
+            self.omitted += int(np.count_nonzero(visible & exists)) - places.size
             yield from self._piece(writer, texts[places], batch.column(m)[block][places])
 
     def _labeled(self, batch: DataBatch, group: str, writers: "list[_Writer | None]", block: slice) -> Iterator[Chunk]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from collector.core.visibility import Visibility
 from collector.durations import parse_duration_ns
 from collector.errors import UsageError
 from sinks.base import SinkUri
@@ -48,6 +49,8 @@ class InfluxdbOptions:
     timeout_ns: int
     """Limit of one request, connecting included."""
     gzip: bool
+    visibility: Visibility
+    """Which metrics are sent."""
 
     @classmethod
     def from_uri(cls, uri: SinkUri) -> Self:
@@ -73,6 +76,7 @@ class InfluxdbOptions:
             concurrency=uri.integer("concurrency", 1, minimum=1, maximum=64),
             timeout_ns=uri.duration_ns("timeout", 20 * SECOND, minimum=SECOND // 10),
             gzip=uri.boolean("gzip"),
+            visibility=uri.visibility,
         )
         if not found.database:
             raise uri.fault("db", "the name of a database")

@@ -31,6 +31,7 @@ class InfluxdbSink:
             cluster_name=options.cluster_name,
             with_fields=options.with_fields,
             disable_counters=options.disable_counters,
+            visibility=options.visibility,
         )
         self._wire = _wire(options)
 

@@ -8,12 +8,13 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from collector.api.route import Context
@@ -21,6 +22,8 @@ from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import FLOAT64, GROUPS, Clock, Kind, MetricTable
 from collector.core.store import MetricStore
+from collector.kube import wire
+from collector.kube.build import Builder, Oddities
 from collector.selfmetrics import SelfMetrics
 
 CAPTURES = Path(__file__).parent.parent / "captures" / "golden"
@@ -49,6 +52,8 @@ class Recorded:
         body, style = self.answer["body"], self.answer["style"]
         if isinstance(body, list):
             body = sorted(body)
+        elif self.target.startswith("/apis/"):
+            body = _usage_in_order(body)
         elif "items" in body:
             body = {"items": [_fields_in_order(item) for item in body["items"]]}
         else:
@@ -62,6 +67,47 @@ def _fields_in_order(series: dict[str, Any]) -> dict[str, Any]:
     return {"metrics": series["metrics"], "latestTimestamp": series["latestTimestamp"]}
 
 
+def _usage_in_order(found: dict[str, Any]) -> dict[str, Any]:
+    """A list or an object of the metrics API: its fields in the order they were sent, its items in ours."""
+    if "items" in found:
+        items = found["items"] and sorted(
+            map(_usage_in_order, found["items"]),
+            key=lambda item: (item["metadata"].get("namespace"), item["metadata"]["name"]),
+        )
+        return {"metadata": found["metadata"], "items": items}
+    ordered = _picked(found, ("metadata", "timestamp", "window", "usage", "containers"))
+    ordered["metadata"] = _picked(found["metadata"], ("name", "namespace", "creationTimestamp"))
+    if "containers" in found:
+        ordered["containers"] = [_picked(container, ("name", "usage")) for container in found["containers"]]
+    return ordered
+
+
+def _picked(found: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    assert set(found) <= set(fields)
+    return {field: found[field] for field in fields if field in found}
+
+
+def without_creation_times(body: bytes) -> bytes:
+    """`body` without the one time in it that is the request's own."""
+    return re.sub(rb'("creationTimestamp": )"[0-9TZ:-]+"', rb"\1", body)
+
+
+def missing_pod_is_404(question: Recorded) -> Recorded | None:
+    """F14: a pod that does not exist was 500, and is 404 with the same text."""
+    if question.answer["status"] == 500 and question.answer.get("text", "").startswith("Error while getting pod "):
+        return replace(question, answer={**question.answer, "status": 404})
+    return None
+
+
+def old_root_is_served(question: Recorded, others: dict[str, Recorded]) -> Recorded | None:
+    """F15: the root of 1.5.4 was not there at HEAD, and answers like the other one."""
+    old, new = "/apis/metrics/v1alpha1", "/apis/metrics.k8s.io/v1alpha1"
+    if question.target in {old, f"{old}/nodes", f"{old}/pods"}:
+        assert question.answer["text"] == "404 page not found\n"
+        return replace(question, answer=others[question.target.replace(old, new)].answer)
+    return None
+
+
 @cache
 def read(name: str) -> Any:
     return json.loads(gzip.decompress((CAPTURES / name).read_bytes()))
@@ -72,6 +118,14 @@ def captures(source: str) -> list[str]:
 
 
 def recorded(source: str, capture: str) -> Iterator[Recorded]:
+    """Every answer of one capture as it must be given: F14 and F15 differ deliberately (docs/compatibility.md)."""
+    as_sent = list(_as_sent(source, capture))
+    by_target = {each.target: each for each in as_sent if each.method == "GET" and not each.headers}
+    for question in as_sent:
+        yield missing_pod_is_404(question) or old_root_is_served(question, by_target) or question
+
+
+def _as_sent(source: str, capture: str) -> Iterator[Recorded]:
     """Every answer of one capture, the symbolic times of its paths filled in."""
     document = read(f"{source}/{capture}")
     first, last = _instant(document["batches"][0]), _instant(document["batches"][-1])
@@ -180,6 +234,7 @@ class Replay:
         self.store = MetricStore(clock=lambda: self.now)
         self.context = Context(self.store, SelfMetrics("test"), clock=lambda: self.now)
         self._next = 0
+        self._builder = Builder(Oddities("golden"))
 
     def until(self, step: int) -> None:
         """Feed the batches up to this step."""
@@ -187,5 +242,12 @@ class Replay:
             # A batch is complete 5 s after its timestamp; with a node that refuses (step 6), after 25 s.
             self.now = self.cluster.timestamps[self._next] / SECOND + (25 if self._next == 6 else 5)
             self.store.add(self.cluster.batch(self._next))
+            self._list(self._next)
             self._next += 1
         self.now += 1
+
+    def _list(self, step: int) -> None:
+        """The nodes and pods that the API server had in one step."""
+        inputs, listers = read(f"inputs/step-{step:02d}.json.gz"), self.context.listers
+        listers.nodes.replace([self._builder.node(msgspec.convert(each, wire.NodeObject)) for each in inputs["nodes"]])
+        listers.pods.replace([self._builder.pod(msgspec.convert(each, wire.PodObject)) for each in inputs["pods"]])

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import numpy as np
+import pytest
 from api import synthetic
 from api.golden import Replay
 from hypothesis import given
@@ -16,7 +17,7 @@ from collector.api.names import BITE, name_list
 from collector.api.route import Context
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
-from collector.core.metrics import INDEX, Kind, MetricTable
+from collector.core.metrics import FILESYSTEM, INDEX, Kind, MetricTable
 from collector.core.store import MetricStore
 from collector.selfmetrics import SelfMetrics
 
@@ -24,11 +25,11 @@ MODEL = "/api/v1/model"
 SECOND = 10**9
 
 
-def dispatcher_of(*batches: DataBatch, now: float = 100.0) -> Dispatcher:
+def dispatcher_of(*batches: DataBatch, now: float = 100.0, extended: bool = False) -> Dispatcher:
     store = MetricStore(clock=lambda: now)
     for batch in batches:
         store.add(batch)
-    return Dispatcher(Context(store, SelfMetrics(), clock=lambda: now), ROUTES, API_ROOTS)
+    return Dispatcher(Context(store, SelfMetrics(), clock=lambda: now, extended=extended), ROUTES, API_ROOTS)
 
 
 async def asked(dispatcher: Dispatcher, path: str) -> tuple[int, object]:
@@ -63,6 +64,46 @@ async def test_the_node_list_prints_host_names_and_lookups_take_either_name():
             "metrics": [{"timestamp": "1970-01-01T00:01:00Z", "value": 8}],
             "latestTimestamp": "1970-01-01T00:01:00Z",
         }
+
+
+def with_extended_metrics() -> DataBatch:
+    """A namespace with a sum Heapster had and one it had not, a pod with swap and an extended labelled value."""
+    entities = EntityTable()
+    batch = DataBatch(entities, MetricTable(), 60 * SECOND)
+    pod = entities.pod_row("default", "web", entities.node_row("n1"))
+    namespace = entities.find_namespace("default")
+    batch.ensure_rows()
+    batch.exists[[namespace, pod]] = True
+    both = np.array([namespace, pod])
+    for name in ("memory/usage", "memory/working_set"):
+        batch.put(INDEX[name], both, np.array([7, 8]))
+    batch.put(INDEX["swap/usage"], both, np.array([1, 2]))
+    label = np.array([entities.labels.resource("/")], np.int32)
+    batch.labeled[FILESYSTEM.name].append(np.array([pod], np.int32), label, np.array([[5], [6], [7], [8], [9], [10]]))
+    batch.freeze()
+    return batch
+
+
+@pytest.mark.parametrize("extended", [False, True])
+async def test_metrics_heapster_did_not_have_are_there_only_when_asked_for(*, extended: bool):
+    dispatcher = dispatcher_of(with_extended_metrics(), extended=extended)
+    namespace, pod = "/namespaces/default", "/namespaces/default/pods/web"
+    further = ["swap/usage"] if extended else []
+    of_namespace = ["memory/usage", "memory/working_set", "swap/usage"] if extended else ["memory/usage"]
+    assert await asked(dispatcher, f"{namespace}/metrics") == (200, of_namespace)
+    assert await asked(dispatcher, f"{pod}/metrics") == (200, ["memory/usage", "memory/working_set", *further])
+
+    async def values(path: str) -> list[int]:
+        _, series = await asked(dispatcher, path)
+        return [point["value"] for point in series["metrics"]]
+
+    assert await values(f"{pod}/metrics/memory/working_set") == [8]
+    assert await values(f"{namespace}/metrics/memory/working_set") == ([7] if extended else [])
+    assert await values(f"{pod}/metrics/swap/usage") == ([2] if extended else [])
+    assert await values(f"{pod}/metrics/filesystem/inodes_free?labels=resource_id:/") == [9]
+    assert await values(f"{pod}/metrics/filesystem/inodes_used?labels=resource_id:/") == ([10] if extended else [])
+    _, items = await asked(dispatcher, f"{namespace}/pod-list/web/metrics/swap/usage")
+    assert [len(item["metrics"]) for item in items["items"]] == ([1] if extended else [0])
 
 
 async def test_before_the_first_batch_every_answer_is_empty():

@@ -227,3 +227,25 @@ def test_retentions_can_be_set() -> None:
         cluster.tick(i)
     assert len(cluster.store.batches) == 10
     assert len(cluster.series("memory/usage")) == 20
+
+
+def test_the_batch_before_the_latest_is_there_however_old_it_is(cluster):
+    assert cluster.store.latest() is None
+    first = cluster.tick()
+    assert cluster.store.before(first) is None
+    cluster.now += 300
+    second = cluster.tick()
+    assert cluster.store.batches == (second,)
+    assert cluster.store.before(second) is first
+    cluster.now += 300
+    third = cluster.tick()
+    assert cluster.store.before(third) is second
+    assert cluster.store.before(second) is None  # let go of
+
+
+def test_the_batch_before_another_is_the_one_before_it_in_time(cluster):
+    first = cluster.tick(at=cluster.now - 120)
+    late = cluster.tick(at=cluster.now - 60)
+    between = cluster.tick(at=cluster.now - 90)  # a tick that took longer than the next one
+    assert cluster.store.before(late) is between
+    assert cluster.store.before(between) is first

@@ -133,3 +133,55 @@ def test_any_text_is_a_number_within_int64_or_a_quantity_error(text):
     except QuantityError:
         return
     assert INT64_MIN <= amount <= INT64_MAX
+
+
+POWERS = {
+    "decimal": {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18},
+    "binary": {"": 0, "Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60},
+}
+
+
+def canonical(amount: Fraction, kind: str, base: int) -> str:
+    """The slow way: the largest suffix that leaves whole digits."""
+    if not amount:
+        return "0"
+    fitting = {
+        suffix: amount / Fraction(base) ** power
+        for suffix, power in POWERS[kind].items()
+        if (amount / Fraction(base) ** power).denominator == 1
+    }
+    suffix = min(fitting, key=lambda suffix: abs(fitting[suffix]))
+    return f"{fitting[suffix]}{suffix}"
+
+
+@given(
+    st.integers(INT64_MIN, INT64_MAX) | st.builds(lambda a, b: a * 10**b, st.integers(-999, 999), st.integers(0, 15)),
+    st.sampled_from([-9, -6, -3, 0]),
+)
+@example(0, -3)
+@example(499, -3)
+@example(1000, -3)
+@example(-1682135, -3)
+@example(10**6, -3)
+@example(10**18, 0)
+def test_a_decimal_quantity_is_written_in_canonical_form_and_read_back(number, power):
+    text = quantity.decimal_text(number, power)
+    assert text == canonical(Fraction(number) * Fraction(10) ** power, "decimal", 10)
+    if power == -3:
+        assert quantity.milli(text) == number
+
+
+@given(st.integers(INT64_MIN, INT64_MAX) | st.builds(lambda a, b: a << b, st.integers(-1023, 1023), st.integers(0, 52)))
+@example(1000)
+@example(1023)
+@example(1024)
+@example(3 << 30)
+@example(1 << 62)
+@example(179681263)
+def test_a_binary_quantity_is_written_in_canonical_form_and_read_back(number):
+    text = quantity.binary_text(number)
+    if abs(number) < 1024:
+        assert text == canonical(Fraction(number), "decimal", 10)
+    else:
+        assert text == canonical(Fraction(number), "binary", 2)
+    assert quantity.value(text) == number

@@ -18,6 +18,9 @@ _FIELDS = {
     "network/rx_errors": ("network", "rxErrors"),
     "network/tx": ("network", "txBytes"),
     "network/tx_errors": ("network", "txErrors"),
+    "memory/available": ("memory", "availableBytes"),
+    "swap/usage": ("swap", "swapUsageBytes"),
+    "swap/available": ("swap", "swapAvailableBytes"),
 }
 """Metric -> (object, field) of the kubelet's summary (behaviour reference, section 3.5)."""
 
@@ -129,6 +132,8 @@ def pod_object(path: str, properties: dict[str, str]) -> JSON:
                 found["metadata"]["uid"] = value
             case ("phase", "", ""):
                 found["status"]["phase"] = value
+            case ("host-network", "", ""):
+                found["spec"]["hostNetwork"] = value == "true"
             case ("label", ".", label):
                 found["metadata"].setdefault("labels", {})[label] = value
             case _:

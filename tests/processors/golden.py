@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from collector.core.batch import MetricSet
+from collector.core.visibility import HEAPSTERS
 from collector.kube import wire
 from collector.kube.build import Builder, Oddities
 from collector.sources.endpoints import SUMMARY, Decode, plan_of
@@ -62,7 +63,7 @@ def replay(source: str = "summary") -> Iterator[Step]:
             for name, answers in sorted(inputs["kubelets"].items())
             if answers[answer]["mode"] == "ok" and _is_asked(rig, name)
         ]
-        yield Step(number, rig.tick(samples, timestamp).metric_sets(), heapsters["sets"])
+        yield Step(number, rig.tick(samples, timestamp).metric_sets(HEAPSTERS), heapsters["sets"])
 
 
 def _list(rig: Rig, builders: dict[str, Builder], inputs: dict[str, Any]) -> None:

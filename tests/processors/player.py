@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from collector.core.batch import MetricSet
+from collector.core.visibility import Visibility
 from collector.kube import wire
 from collector.kube.build import Builder, Oddities
 from collector.processors.labels import LabelCopier
@@ -36,6 +37,7 @@ class Player:
         self._pods: dict[str, answers.JSON] = {}
         self._builders = {kind: Builder(Oddities(kind)) for kind in ("node", "pod", "namespace")}
         self._sets: dict[str, MetricSet] = {}
+        self._visibility = Visibility()
 
     def play(self, statement: Statement) -> None:
         """Play one statement and its block; raises ScenarioError for what cannot be understood."""
@@ -74,13 +76,15 @@ class Player:
                     separator = value
                 case "host-id-annotation":
                     annotation = value
+                case "extended-metrics" if value in {"true", "false"}:
+                    self._visibility = Visibility(value == "true")
                 case _:
                     raise ValueError(f"unknown option {name}")
         self._rig = Rig(LabelCopier(tuple(stored), frozenset(ignored), separator), annotation)
 
     def _tick(self, timestamp: int) -> None:
         samples = [decode_summary(body, self._kubelets.read_at) for body in self._kubelets.bodies()]
-        self._sets = self._rig.tick(samples, timestamp).metric_sets()
+        self._sets = self._rig.tick(samples, timestamp).metric_sets(self._visibility)
 
     def _load(self, text: str) -> None:
         """One line of a `load` block."""

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from collector.core.batch import DataBatch
+from collector.core.batch import DataBatch, MetricSet
+from collector.core.visibility import HEAPSTERS
 from tests.processors.brute_force import BruteForce, differences
 from tests.processors.rig import SECOND, Rig
 from tests.processors.small_cluster import (
@@ -81,7 +82,8 @@ class Comparison:
         cluster, answers = self.cluster, self.cluster.answers(self.silent)
         wanted = self.brute_force.tick(answers, cluster.nodes, cluster.pods, cluster.namespaces, self.timestamp)
         batch = self.rig.tick(samples_of(answers, cluster.now), self.timestamp)
-        assert differences(wanted, batch.metric_sets()) == []
+        assert differences(wanted, batch.metric_sets(HEAPSTERS)) == []
+        _check_extended_sums(batch.metric_sets())
         assert not (batch.present[:, : batch.rows] & ~batch.exists[: batch.rows]).any()
         self._check_label_versions(batch)
         return batch
@@ -92,6 +94,33 @@ class Comparison:
         for row in np.flatnonzero(batch.exists[: batch.rows]).tolist():
             version = row, int(entities.generation[row]), int(entities.label_version[row])
             assert self._label_sets.setdefault(version, entities.label_set(row)) == entities.label_set(row)
+
+
+EXTENDED_SUMS = (
+    "memory/working_set",
+    "memory/rss",
+    "memory/cache",
+    "ephemeral_storage/usage",
+    "ephemeral_storage/request",
+    "ephemeral_storage/limit",
+    "nvidia.com/gpu/request",
+    "hugepages-2Mi/request",
+)
+"""What namespaces and the cluster have of their pods besides Heapster's six."""
+
+
+def _check_extended_sums(sets: dict[str, MetricSet]) -> None:
+    """Every namespace, and the cluster, has the sum over its pods of what any of them has."""
+    pods: defaultdict[str, list[MetricSet]] = defaultdict(list)
+    for key, each in sets.items():
+        if each.labels["type"] == "pod":
+            pods["cluster"].append(each)
+            pods[key.partition("/")[0]].append(each)
+    for key, of_key in pods.items():
+        for name in EXTENDED_SUMS:
+            given = [each.metrics[name] for each in of_key if name in each.metrics]
+            wrapped = (int(sum(given)) + 2**63) % 2**64 - 2**63 if given else None
+            assert sets[key].metrics.get(name) == wrapped, (key, name)
 
 
 class Cluster(RuleBasedStateMachine):

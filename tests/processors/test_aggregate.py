@@ -22,7 +22,7 @@ NOT_INTO_PODS = {
 
 
 def summed_into(kind: Kind) -> set[str]:
-    return {metric.name for metric in METRICS if kind in metric.sums}
+    return {metric.name for metric in METRICS if kind in metric.sums and not metric.extended}
 
 
 def test_the_metric_table_sums_what_heapster_sums() -> None:

@@ -55,6 +55,23 @@ def test_containers_of_a_pod_nobody_knows_make_a_pod_and_a_namespace_with_its_ui
     assert sets[f"{POD}/container:main"].labels["namespace_id"] == "ns-1"
 
 
+def test_a_pod_that_only_its_containers_spoke_of_has_no_node_name() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    cluster.start_pod("node-a", "default", "web", "kubelet")
+    cluster.start_container("node-a", "default", "web", "main", memory__usage=10)
+    batch = without_pod_set(rig, cluster, SECOND)
+    row = rig.entities.find_pod(*KEY)
+    version = rig.entities.label_version[row]
+    sets = batch.metric_sets()
+    names = {"pod_name": "web", "namespace_name": "default", "pod_id": "kubelet"}
+    assert sets[POD].labels == {"type": "pod", "hostname": "node-a", "host_id": "", **names}
+    assert sets[f"{POD}/container:main"].labels["nodename"] == "node-a"
+
+    sets = rig.tick(samples_of(cluster.answers(), cluster.now), 61 * SECOND).metric_sets()
+    assert sets[POD].labels["nodename"] == "node-a"
+    assert rig.entities.label_version[row] != version
+
+
 def test_requests_beyond_the_room_for_new_metrics_are_left_out_and_nothing_else_is() -> None:
     rig, cluster = Rig(), SmallCluster()
     requests = {f"example.com/device-{i:03}": i for i in range(DYNAMIC_LIMIT + 5)}

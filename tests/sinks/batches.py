@@ -7,6 +7,7 @@ import numpy as np
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import ACCELERATOR, FILESYSTEM, METRICS, Clock, MetricTable
+from collector.core.visibility import HEAPSTERS, Visibility
 
 TIMESTAMP = 1_700_000_040_000_000_000
 MINUTE = 60_000_000_000
@@ -86,11 +87,13 @@ class Cluster:
 Point = tuple[str, tuple[tuple[str, str], ...]]
 
 
-def expected_points(batch: DataBatch, cluster_name: str = "default") -> dict[Point, int | float]:
+def expected_points(
+    batch: DataBatch, cluster_name: str = "default", visibility: Visibility = HEAPSTERS
+) -> dict[Point, int | float]:
     """What must arrive of a batch: (metric, tags) -> value, by the slow road over objects."""
     found: dict[Point, int | float] = {}
     dropped = {"namespace_id", "pod_id", "hostname", "host_id"}
-    for entity in batch.metric_sets().values():
+    for entity in batch.metric_sets(visibility).values():
         values = [(name, {}, value) for name, value in entity.metrics.items()]
         values += [(one.name, one.labels, one.value) for one in entity.labeled]
         for name, own, value in values:

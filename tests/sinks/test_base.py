@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.core.visibility import EVERYTHING, HEAPSTERS, Visibility
 from collector.errors import UsageError
 from collector.uris import masked
 from sinks import NOT_THERE_YET, SINKS
@@ -54,6 +55,15 @@ def test_a_uri_is_taken_apart(text: str, parts: dict[str, object]) -> None:
 def test_variables_are_replaced_as_go_replaces_them(text: str, value: str) -> None:
     environ = {"NAME": "value"}
     assert SinkUri.parse(f"x:?v={text}", environ).text("v") == value
+
+
+@pytest.mark.parametrize("visibility", [HEAPSTERS, EVERYTHING])
+def test_a_sink_is_told_which_metrics_to_send(monkeypatch: pytest.MonkeyPatch, visibility: Visibility) -> None:
+    seen: list[SinkUri] = []
+    monkeypatch.setattr("sinks.log.LogSink.from_uri", seen.append)
+    build("log", {}, visibility=visibility)
+    assert seen[0].visibility == visibility
+    assert SinkUri.parse("log", {}).visibility == HEAPSTERS
 
 
 def test_variables_are_replaced_in_every_part() -> None:

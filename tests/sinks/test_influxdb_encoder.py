@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from collector.core.batch import DataBatch
 from collector.core.metrics import INDEX, METRICS
+from collector.core.visibility import EVERYTHING, HEAPSTERS, Visibility
 from sinks.influxdb.encoder import LineEncoder
 from tests.sinks.batches import MINUTE, TIMESTAMP, Cluster, empty_batch, expected_points
 from tests.sinks.lines import COUNTING, Line, parse
@@ -25,10 +26,12 @@ def as_points(lines: list[Line]) -> dict[object, int | float]:
     return found
 
 
-def as_read(batch: DataBatch, cluster_name: str = "default") -> dict[object, int | float]:
+def as_read(
+    batch: DataBatch, cluster_name: str = "default", visibility: Visibility = HEAPSTERS
+) -> dict[object, int | float]:
     return {
         (written(name), tuple((written(k), written(v)) for k, v in tags)): value
-        for (name, tags), value in expected_points(batch, cluster_name).items()
+        for (name, tags), value in expected_points(batch, cluster_name, visibility).items()
     }
 
 
@@ -39,6 +42,24 @@ def test_every_value_becomes_one_line_with_its_tags() -> None:
     assert {line.timestamp for line in lines} == {TIMESTAMP}
     kinds = {dict(line.tags)["type"] for line in lines}
     assert kinds == {"cluster", "ns", "node", "pod", "pod_container"}
+
+
+@pytest.mark.parametrize("with_fields", [False, True])
+@pytest.mark.parametrize("points", [7, 10_000])
+def test_what_heapster_did_not_have_is_sent_when_it_is_asked_for(points: int, *, with_fields: bool) -> None:
+    batch = Cluster().batch()
+    further = expected_points(batch, visibility=EVERYTHING).keys() - expected_points(batch).keys()
+    names = {name for name, _ in further}
+    assert {"swap/usage", "cpu/pressure_some", "imagefs/usage", "filesystem/inodes_used"} <= names
+    sent = {}
+    for visibility in (HEAPSTERS, EVERYTHING):
+        encoder = LineEncoder(visibility=visibility, with_fields=with_fields, chunk_points=points)
+        sent[visibility] = {(line.key, *line.fields) for line in lines_of(encoder, batch)}
+        assert len(sent[visibility]) == len(expected_points(batch, visibility=visibility))
+        assert encoder.omitted == 0
+    assert len(sent[EVERYTHING] - sent[HEAPSTERS]) == len(further)
+    assert sent[HEAPSTERS] < sent[EVERYTHING]
+    assert as_points(lines_of(LineEncoder(visibility=EVERYTHING), batch)) == as_read(batch, visibility=EVERYTHING)
 
 
 def test_integers_and_floats_keep_the_type_of_their_metric() -> None:

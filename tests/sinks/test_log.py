@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import ACCELERATOR, FILESYSTEM, INDEX, Clock, MetricTable
+from collector.core.visibility import EVERYTHING
 from sinks.log import LogSink, batch_texts, go_time
 from tests.sinks.batches import Cluster, empty_batch
 from tests.sinks.golden import build, recorded
@@ -82,6 +83,16 @@ def sample() -> DataBatch:
 
 def test_the_text_of_a_batch_is_heapsters_byte_for_byte() -> None:
     assert "".join(batch_texts(sample())) == EXPECTED
+
+
+def test_what_heapster_did_not_have_is_logged_when_it_is_asked_for() -> None:
+    batch = Cluster().batch()
+    heapsters, everything = "".join(batch_texts(batch)), "".join(batch_texts(batch, visibility=EVERYTHING))
+    further = ("swap/usage", "cpu/pressure_full", "process/count", "filesystem/inodes_used")
+    assert not any(f" {name} = " in heapsters for name in further)
+    assert all(f" {name} = " in everything for name in further)
+    left = [line for line in everything.splitlines() if line in heapsters.splitlines()]
+    assert [line for line in heapsters.splitlines() if line not in left] == []
 
 
 def test_the_text_is_the_same_however_it_is_cut() -> None:

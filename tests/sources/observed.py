@@ -9,6 +9,7 @@ from collector.core.entities import NULL, EntityTable
 from collector.core.intake import Intake
 from collector.core.metrics import Clock, Kind, MetricTable
 from collector.core.sample import NodeSample
+from collector.core.visibility import EVERYTHING, Visibility
 
 Key = tuple[str, ...]
 """Label of the kind, then the names that lead there: `("pod_container", "default", "web-1", "nginx")`."""
@@ -40,14 +41,14 @@ def batch_of(
     return batch
 
 
-def observed(batch: DataBatch) -> dict[Key, Entity]:
+def observed(batch: DataBatch, visibility: Visibility = EVERYTHING) -> dict[Key, Entity]:
     """Every entity of the batch but the cluster, through the ways that readers of a batch use."""
     found: dict[Key, Entity] = {}
     for row in np.flatnonzero(batch.exists[: batch.rows]).tolist():
         if row == batch.entities.cluster:
             assert not batch.present[:, row].any()
             continue
-        metric_set = batch.metric_set(row)
+        metric_set = batch.metric_set(row, visibility)
         assert key_of(batch.entities, row) not in found
         found[key_of(batch.entities, row)] = Entity(
             labels=metric_set.labels,

@@ -23,6 +23,7 @@ FILESYSTEM = (
     ("filesystem/available", "availableBytes"),
     ("filesystem/inodes", "inodes"),
     ("filesystem/inodes_free", "inodesFree"),
+    ("filesystem/inodes_used", "inodesUsed"),
 )
 ACCELERATOR = (
     ("accelerator/memory_total", "memoryTotal"),
@@ -42,6 +43,40 @@ NETWORK = (
     ("network/rx_errors", "network", "rxErrors"),
     ("network/tx", "network", "txBytes"),
     ("network/tx_errors", "network", "txErrors"),
+)
+
+# What Heapster did not read, from Kubernetes' stats/v1alpha1.
+OF_EVERYTHING = (
+    ("memory/available", "memory", "availableBytes"),
+    ("swap/usage", "swap", "swapUsageBytes"),
+    ("swap/available", "swap", "swapAvailableBytes"),
+    ("cpu/pressure_some", "cpu.psi.some", "total"),
+    ("cpu/pressure_full", "cpu.psi.full", "total"),
+    ("memory/pressure_some", "memory.psi.some", "total"),
+    ("memory/pressure_full", "memory.psi.full", "total"),
+    ("io/pressure_some", "io.psi.some", "total"),
+    ("io/pressure_full", "io.psi.full", "total"),
+)
+OF_NODES = (
+    ("pid/used", "rlimit", "curproc"),
+    ("pid/max", "rlimit", "maxpid"),
+    ("ephemeral_storage/inodes_used", "fs", "inodesUsed"),
+    *(
+        (f"{place}/{what}", f"runtime.{part}", name)
+        for place, part in (("imagefs", "imageFs"), ("containerfs", "containerFs"))
+        for what, name in (
+            ("usage", "usedBytes"),
+            ("capacity", "capacityBytes"),
+            ("available", "availableBytes"),
+            ("inodes", "inodes"),
+            ("inodes_free", "inodesFree"),
+            ("inodes_used", "inodesUsed"),
+        )
+    ),
+)
+OF_PODS = (
+    ("process/count", "process_stats", "process_count"),
+    ("ephemeral_storage/inodes_used", "ephemeral-storage", "inodesUsed"),
 )
 
 
@@ -78,6 +113,7 @@ class _Reference:
         entity = self.entity(node, "node", labels, clocks=("cpu", "memory", "network"))
         entity.times |= _first_of(entity, "cpu", "memory", "network")
         entity.metrics |= _counts(node, CPU_AND_MEMORY + NETWORK + (("ephemeral_storage/usage", "fs", "usedBytes"),))
+        entity.metrics |= _counts(node, OF_EVERYTHING + OF_NODES)
         entity.labeled += _filesystem(node.get("fs"), "/")
         self.found["node", self.node] = entity
 
@@ -102,6 +138,7 @@ class _Reference:
         entity.times |= _first_of(entity, "network")
         ephemeral = ("ephemeral_storage/usage", "ephemeral-storage", "usedBytes")
         entity.metrics |= _counts(pod, CPU_AND_MEMORY + NETWORK + (ephemeral,))
+        entity.metrics |= _counts(pod, OF_EVERYTHING + OF_PODS)
         for volume in _items(pod.get("volume")):
             entity.labeled += _filesystem(volume, f"Volume:{_text(volume.get('name'))}")
         self.found["pod", namespace, name] = entity  # the later one counts
@@ -134,7 +171,7 @@ class _Reference:
     def container(self, item: dict[str, Any], kind: str, labels: dict[str, str]) -> Entity:
         entity = self.entity(item, kind, labels, clocks=("cpu", "memory"))
         entity.times |= _first_of(entity, "cpu", "memory")
-        entity.metrics |= _counts(item, CPU_AND_MEMORY)
+        entity.metrics |= _counts(item, CPU_AND_MEMORY + OF_EVERYTHING)
 
         rootfs = _count(_object(item.get("rootfs")).get("usedBytes"))
         logs = _count(_object(item.get("logs")).get("usedBytes"))
@@ -198,7 +235,12 @@ def _float(value: Any) -> float | None:
 
 
 def _counts(item: dict[str, Any], fields: tuple[tuple[str, str, str], ...]) -> dict[str, int]:
-    read = {metric: _count(_object(item.get(part)).get(name)) for metric, part, name in fields}
+    read = {}
+    for metric, part, name in fields:
+        holder = item
+        for step in part.split("."):
+            holder = _object(holder.get(step))
+        read[metric] = _count(holder.get(name))
     return {metric: value for metric, value in read.items() if value is not None}
 
 

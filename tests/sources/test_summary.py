@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from collector.core.metrics import METRICS, Kind
+from collector.core.metrics import INDEX, METRICS, Kind
 from collector.errors import DecodeError
 from collector.sources.summary import decode_summary
 from collector.sources.tolerant import MAX_FAULTS
@@ -56,7 +56,8 @@ def test_every_field_that_is_read_reaches_its_cell() -> None:
 
 def test_the_table_of_metrics_reads_exactly_the_fields_of_the_behaviour_reference() -> None:
     everywhere = {Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER}
-    assert {metric.name: set(metric.summary) for metric in METRICS if metric.summary} == {
+    heapsters = [metric for metric in METRICS if not metric.extended]
+    assert {metric.name: set(metric.summary) for metric in heapsters if metric.summary} == {
         "cpu/usage": everywhere,
         "ephemeral_storage/usage": {Kind.NODE, Kind.POD},  # of containers it is a sum
         "memory/usage": everywhere,
@@ -69,6 +70,48 @@ def test_the_table_of_metrics_reads_exactly_the_fields_of_the_behaviour_referenc
         "network/tx": {Kind.NODE, Kind.POD},
         "network/tx_errors": {Kind.NODE, Kind.POD},
     }
+
+
+def test_an_answer_without_what_kubelets_learned_late_has_no_column_for_it() -> None:
+    late = {"swap/usage", "swap/available", *(f"{what}/pressure_some" for what in ("cpu", "memory", "io"))}
+    columns = {
+        name: {
+            METRICS[m].name
+            for block in (sample.node_block, sample.system_block, sample.pod_block, sample.container_block)
+            for m in block.metrics
+        }
+        for name in ("k8s-1.24-linux-containerd-minikube-newrelic-2022.json", "live-v1.36.2-summary-1.json")
+        for sample in [decode_summary(summary_body(name), READ_AT)]
+    }
+    old, new = columns.values()
+    assert not late & old
+    assert late <= new
+    assert old < new
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"cpu": {"psi": {"some": {"total": 5}}}},
+        {"memory": {"psi": {"full": {"total": 5}}}},
+        {"io": {"psi": {"full": {"total": 5}}}},
+        {"swap": {"swapUsageBytes": 5}},
+    ],
+)
+def test_one_late_part_of_one_container_is_found(part: dict[str, Any]) -> None:
+    found = entities_of(answer({"name": "a"}, {"name": "b", **part}, {"name": "c"}))
+    given = {key[-1]: entity.metrics for key, entity in found.items() if key[0] == "pod_container"}
+    assert (given["a"], list(given["b"].values()), given["c"]) == ({}, [5], {})
+
+
+def test_pressure_is_counted_in_microseconds() -> None:
+    """The capture of the same kubelet's cAdvisor text shows 38.512654 and 40.304182 seconds."""
+    found = observed(
+        batch_of(decode_summary(summary_body("k8s-1.34-linux-containerd-minikube-psi-newrelic-2026-01.json"), READ_AT))
+    )
+    assert found["node", "datagen-1-34"].metrics["cpu/pressure_full"] == 38_512_654
+    assert found["sys_container", "datagen-1-34", "pods"].metrics["cpu/pressure_full"] == 40_304_182
+    assert METRICS[INDEX["cpu/pressure_full"]].unit == "us"
 
 
 def test_system_containers_carry_heapsters_names() -> None:
@@ -262,7 +305,10 @@ def test_faults_are_described_up_to_a_limit_and_then_counted() -> None:
 
 def test_the_recording_with_a_number_beyond_int64_says_so() -> None:
     body = summary_body("k8s-1.05-linux-docker-gke-beats-2017-inodesfree-uint64max.json")
-    assert list(decode_summary(body, READ_AT).faults) == ["$.node.fs.inodesFree is 18446744073709551615"]
+    assert list(decode_summary(body, READ_AT).faults) == [
+        "$.node.fs.inodesFree is 18446744073709551615",
+        "$.node.runtime.imageFs.inodesFree is 18446744073709551615",
+    ]
 
 
 def test_no_other_recording_has_a_fault() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from collector.core.metrics import COUNTERS_NOT_SUMMED
+from collector.core.visibility import HEAPSTERS
 from collector.sources.summary import decode_summary
 from tests.sources.captures import CAPTURES, SUMMARIES, summary_body
 from tests.sources.observed import Entity, Key, batch_of, observed
@@ -70,7 +71,7 @@ def test_every_source_cell_is_what_heapster_made_of_the_same_answer(file: str) -
     sets = {key: found for key, found in sets.items() if found["labels"]["type"] != "ns"}
     # Heapster took the wall clock, a little later for each entity: the last one's is when it was done.
     done = max(found["create_ns"] + 1_000_000 * found["metrics"].get("uptime", -(10**18)) for found in sets.values())
-    entities = observed(batch_of(decode_summary(summary_body(name), max(done, 0))))
+    entities = observed(batch_of(decode_summary(summary_body(name), max(done, 0))), HEAPSTERS)
 
     assert {heapster_key(key) for key in entities} == set(sets)
     for key, entity in entities.items():

@@ -1,0 +1,130 @@
+"""Who is let in: asked about every request before it is answered, on servers that have a gate.
+
+`CertificateGate` is the main port's (behaviour reference, 1.8), `ReviewGate` the second server's (8.9).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from collector.api.route import Answer
+from collector.api.target import parse_query, split_target
+from collector.kube.auth import AccessFault, Authenticator, Authorizer
+from collector.kube.auth_attributes import read_attributes
+from collector.kube.auth_user import Headers
+from collector.kube.certificates import CaPool, Peer
+from collector.kube.statuses import status_object
+from collector.watchedfiles import WatchedFiles
+
+REFUSED: Final = "refused"
+"""In the HTTP metrics, the handler of requests that were not let in."""
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/healthz/healthz"})
+"""On the main port these need no certificate: probes have none (K24)."""
+
+
+NO_VERDICT: Final = "Internal error occurred: the API server gave no verdict on this request; the log says why"
+"""Who was not let in is told no more: not which API server, not what its rules are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a gate sees of a request; `target` is as it stood in the request line, `peer` None without certificate."""
+
+    method: str
+    target: str
+    headers: Iterable[tuple[str, str]]
+    peer: Peer | None
+
+
+class Gate(Protocol):
+    """Lets requests pass or answers them itself."""
+
+    def load(self) -> None:
+        """Read what it needs. Raises StartError."""
+
+    async def refusal(self, ask: Ask) -> Answer | None:
+        """The answer to a request that is not let in, None for one that is. Never raises."""
+
+
+class CertificateGate:
+    """The main port: a client certificate that the CAs vouch for, with one of some common names.
+
+    `users` None allows every name. Status and text of each refusal are Heapster's (1.8).
+    """
+
+    def __init__(self, authorities: WatchedFiles[CaPool], users: frozenset[str] | None) -> None:
+        self._authorities = authorities
+        self._users = users
+
+    def load(self) -> None:
+        """Read the CA file. Raises StartError."""
+        self._authorities.load()
+
+    async def refusal(self, ask: Ask) -> Answer | None:
+        """401 without a certificate or name, 500 for one that fails verification, 403 for a name not listed."""
+        if split_target(ask.target)[0] in OPEN_PATHS:
+            return None
+        if ask.peer is None:
+            return _text("Unauthorized", 401)
+        fault = self._authorities.current().fault(ask.peer)
+        if fault is not None:
+            return _text(fault, 500)
+        name = ask.peer.common_name
+        if not name:
+            return _text("Unauthorized", 401)
+        if self._users is not None and name not in self._users:
+            return _text("Forbidden", 403)
+        return None
+
+
+class ReviewGate:
+    """The second server: who asks is found out, and whether they may, path by path; no path is open."""
+
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+
+    def load(self) -> None:
+        """Read the CA files. Raises StartError."""
+        self._authenticator.load()
+
+    async def refusal(self, ask: Ask) -> Answer | None:
+        """A Status document: 401 for credentials that are none, 403 for what is not allowed, 500 without a verdict."""
+        path, query = split_target(ask.target)
+        if path is None:
+            return None  # the dispatcher says what is wrong with it
+        attributes = read_attributes(ask.method, path, parse_query(query))
+        try:
+            user = await self._authenticator.authenticate(ask.peer, _headers(ask.headers))
+            if user is None:
+                return _status(401, "Unauthorized", "Unauthorized")
+            verdict = await self._authorizer.authorize(user, attributes)
+        except AccessFault:
+            return _status(500, "InternalError", NO_VERDICT)
+        if verdict.allowed:
+            return None
+        message = attributes.denial(user.name, verdict.reason)
+        return _status(403, "Forbidden", message, attributes.details())
+
+
+def allowed_users(text: str) -> frozenset[str] | None:
+    """The names of `--allowed-users`; None, for every name, when the flag is empty."""
+    return frozenset(name.strip() for name in text.split(",")) if text else None
+
+
+def _headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Name in lower case -> its values in order."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name.lower(), []).append(value)
+    return found
+
+
+def _text(message: str, status: int) -> Answer:
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return Answer(f"{message}\n".encode(), "text/plain; charset=utf-8", status, headers)
+
+
+def _status(code: int, reason: str, message: str, details: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status_object(code, reason, message, details), "application/json", code)

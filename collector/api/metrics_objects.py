@@ -1,0 +1,97 @@
+"""The objects of the resource metrics API: their versions, and what a document of each kind looks like.
+
+    node   metadata, timestamp, window, usage {cpu, memory}
+    pod    metadata, timestamp, window, containers [{name, usage {cpu, memory}}]
+
+A document is described here once, with holes; `metrics_writer` lays it out once in each answer and fills the holes.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from collector.api.route import Document
+from collector.kube.objects import ContainerSpec, Pod
+
+GROUP: Final = "metrics.k8s.io"
+
+HOLE: Final = "\ue000"
+"""Within a string of a document: text that comes later, already escaped."""
+
+RAW: Final = "\ue001"
+"""As a whole string: a value that comes later, already laid out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of the API."""
+
+    name: str
+    """`v1beta1`; empty for Heapster's own API on the main port, whose objects name neither kind nor version."""
+    self_links: bool = False
+    """Whether objects have `metadata.selfLink`, which Kubernetes gave up with 1.20."""
+    sampled: bool = False
+    """As metrics-server: nanocores, the samples' own times, labels; else as Heapster: millicores, batch time, 1m0s."""
+
+    @property
+    def api_version(self) -> str:
+        """The `apiVersion` of its objects, and what it is called in discovery."""
+        return f"{GROUP}/{self.name}"
+
+    @property
+    def root(self) -> str:
+        """The path that it is served below."""
+        return f"/apis/{self.api_version}"
+
+    def containers(self, pod: Pod) -> tuple[ContainerSpec, ...]:
+        """The containers of a pod that count. Heapster knew nothing of sidecars; a kubelet reports them like others."""
+        return pod.containers + pod.sidecars if self.sampled and pod.sidecars else pod.containers
+
+
+HEAPSTER: Final = Version("")
+"""Heapster's own API on the main port, whatever the path says."""
+
+AGGREGATED: Final = (
+    Version("v1", sampled=True),
+    Version("v1beta1", sampled=True),
+    Version("v1alpha1", self_links=True),
+)
+"""The versions of the second server, the preferred one first. `v1` has the schema of `v1beta1`."""
+
+_USAGE: Final[Document] = {"cpu": HOLE, "memory": HOLE}
+
+CONTAINER: Final[Document] = {"name": HOLE, "usage": _USAGE}
+"""Holes: name, cpu, memory."""
+
+
+def list_document(version: Version, kind: str, link: str) -> Document:
+    """A list of `kind`, asked for at path `link`. Raw: the items."""
+    metadata = {"selfLink": link} if version.self_links else {}
+    return {**_head(version, f"{kind}List"), "metadata": metadata, "items": RAW}
+
+
+def node_document(version: Version, created: str, alone: bool, labelled: bool) -> Document:
+    """A node, alone or in a list. Holes: name (twice with selfLink), raw labels, time, window, cpu, memory."""
+    metadata = {"name": HOLE, **_link(version, f"{version.root}/nodes/{HOLE}"), **_rest(created, labelled)}
+    head = _head(version, "NodeMetrics") if alone else {}
+    return {**head, "metadata": metadata, "timestamp": HOLE, "window": HOLE, "usage": _USAGE}
+
+
+def pod_document(version: Version, created: str, alone: bool, labelled: bool) -> Document:
+    """A pod. Holes: name, namespace (with selfLink also namespace, name), raw labels, time, window, raw containers."""
+    link = _link(version, f"{version.root}/namespaces/{HOLE}/pods/{HOLE}")
+    metadata = {"name": HOLE, "namespace": HOLE, **link, **_rest(created, labelled)}
+    head = _head(version, "PodMetrics") if alone else {}
+    return {**head, "metadata": metadata, "timestamp": HOLE, "window": HOLE, "containers": RAW}
+
+
+def _head(version: Version, kind: str) -> dict[str, str]:
+    return {"kind": kind, "apiVersion": version.api_version} if version.name else {}
+
+
+def _link(version: Version, path: str) -> dict[str, str]:
+    return {"selfLink": path} if version.self_links else {}
+
+
+def _rest(created: str, labelled: bool) -> dict[str, str]:
+    """The metadata behind the names."""
+    return {"creationTimestamp": created, **({"labels": RAW} if labelled else {})}

@@ -1,0 +1,111 @@
+"""Who is who and who may what in the simulated cluster: TokenReview, SubjectAccessReview, the front proxy's config map.
+
+Accounts and rights are set at runtime, so that a test can revoke a token or a right.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from collector.sim.apiwire import JSON_TYPE, encode
+from collector.sim.objects import Json
+
+MASTERS = "system:masters"
+"""The group that may everything."""
+
+_GROUPS = {"tokenreviews": "authentication.k8s.io", "subjectaccessreviews": "authorization.k8s.io"}
+CONFIG_MAP = "extension-apiserver-authentication"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose token it is."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+
+
+@dataclass(frozen=True)
+class Right:
+    """`subject` (a user or a group) may `verb` on `what`: a path, or a resource such as `nodes.metrics.k8s.io`.
+
+    `*` stands for every verb or thing; `namespace` empty for all.
+    """
+
+    subject: str
+    verb: str
+    what: str
+    namespace: str = ""
+
+
+@dataclass
+class Reviews:
+    """The answers; `versions` are those served, `asked` counts the reviews of each kind."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    """bearer token -> account"""
+    rights: set[Right] = field(default_factory=set)
+    config_map: dict[str, str] = field(default_factory=dict)
+    """Data of kube-system/extension-apiserver-authentication."""
+    versions: frozenset[str] = frozenset({"v1", "v1beta1"})
+    asked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_GROUPS, 0))
+    specs: list[Json] = field(default_factory=list)
+    """The latest SubjectAccessReviews' specs, at most a hundred."""
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Put the routes into an application's router."""
+        for plural, group in _GROUPS.items():
+            router.add_post(f"/apis/{group}/{{version}}/{plural}", self._handler(plural))
+        router.add_get(f"/api/v1/namespaces/kube-system/configmaps/{CONFIG_MAP}", self._config_map)
+
+    def _handler(self, plural: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            version = request.match_info["version"]
+            if version not in self.versions:
+                raise web.HTTPNotFound
+            review: dict[str, Any] = msgspec.json.decode(await request.read())
+            self.asked[plural] += 1
+            spec = review["spec"]
+            status = self._token(spec) if plural == "tokenreviews" else self._access(spec, version)
+            return web.Response(status=201, body=encode({**review, "status": status}), content_type=JSON_TYPE)
+
+        return answer
+
+    def _token(self, spec: dict[str, Any]) -> Json:
+        account = self.accounts.get(spec.get("token", ""))
+        if account is None:
+            return {"user": {}, "error": "[invalid bearer token, token lookup failed]"}
+        groups = [*account.groups, "system:authenticated"]
+        return {"authenticated": True, "user": {"username": account.name, "uid": account.uid, "groups": groups}}
+
+    def _access(self, spec: dict[str, Any], version: str) -> Json:
+        self.specs = [*self.specs[-99:], spec]
+        groups = spec.get("groups" if version == "v1" else "group") or []
+        subjects = {spec.get("user", ""), *groups}
+        if MASTERS in subjects:
+            return {"allowed": True}
+        if about := spec.get("nonResourceAttributes"):
+            verb, what, namespace = about["verb"], about["path"], ""
+        else:
+            about = spec["resourceAttributes"]
+            verb, namespace = about["verb"], about.get("namespace", "")
+            what = ".".join(filter(None, (about["resource"], about.get("group", ""))))
+        allowed = any(
+            right.subject in subjects
+            and right.verb in {"*", verb}
+            and right.what in {"*", what}
+            and right.namespace in {"", namespace}
+            for right in self.rights
+        )
+        return {"allowed": True, "reason": "RBAC: allowed"} if allowed else {"allowed": False}
+
+    async def _config_map(self, _request: web.Request) -> web.StreamResponse:
+        if not self.config_map:
+            raise web.HTTPNotFound
+        metadata = {"name": CONFIG_MAP, "namespace": "kube-system"}
+        body = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": self.config_map}
+        return web.Response(body=encode(body), content_type=JSON_TYPE)
