@@ -37,13 +37,15 @@ class Explained:
     """One difference.
 
     `cells` says which values of a source's batches are others (None: absent), and so in every answer and every point
-    that shows them; `answer` says what a recorded answer is instead, None where it stays; `order` in what order the
-    labelled values of an entity stand.
+    that shows them; `alike` names another recorded question that this one is answered like; `answer` says what a
+    recorded answer is instead, None where it stays; `order` in what order the labelled values of an entity stand.
     """
 
     heading: str
     order: Callable[[Labelled], Labelled] = field(default=lambda values: values)
     cells: Callable[[World], Cells] = field(default=lambda _world: {})
+    alike: Callable[[Question], str | None] = field(default=lambda _question: None)
+    """The target of the other question, in the same capture."""
     answer: Callable[[Question, Expected], Expected | None] = field(default=lambda _question, _expected: None)
 
 
@@ -140,10 +142,27 @@ def _by_group(values: Labelled) -> Labelled:
     return {one: values[one] for one in sorted(values, key=lambda one: places[one])}
 
 
+METRICS_ROOTS = ("/apis/metrics.k8s.io/v1alpha1", "/apis/metrics/v1alpha1")
+
+
+def _same_below_both_roots(question: Question) -> str | None:
+    served, asked = METRICS_ROOTS
+    found = question.target.startswith((f"{asked}/", f"{asked}?")) or question.target == asked
+    return served + question.target.removeprefix(asked) if found else None
+
+
+def _missing_pod(question: Question, expected: Expected) -> Expected | None:
+    """The status is another one, the words stay."""
+    found = question.target.startswith(METRICS_ROOTS) and expected.status == 500
+    return replace(expected, status=404) if found and expected.text.startswith("Error while getting pod") else None
+
+
 EXPLAINED: tuple[Explained, ...] = (
     Explained("Counters that go backwards give no rate", cells=_negative_rates),
     Explained("Pod totals of `kubernetes:` are pause container plus containers", cells=_pause_and_containers),
     Explained("Labelled values are listed by group", order=_by_group),
+    Explained("Metrics API: both roots, and today's versions", alike=_same_below_both_roots),
+    Explained("Metrics API: a pod that does not exist is 404", answer=_missing_pod),
 )
 
 
@@ -194,7 +213,6 @@ class Row:
 NOT_THERE_YET: Mapping[str, Row] = {
     "historical API": Row(("summary", "kubelet"), ("/api/v1/historical",)),
     "metric-export": Row(("summary", "kubelet"), ("/api/v1/metric-export",)),
-    "resource metrics": Row(("summary", "kubelet"), ("/apis/metrics.k8s.io", "/apis/metrics/")),
     "profiles": Row(("summary", "kubelet"), ("/debug/pprof",)),
 }
 
