@@ -4,13 +4,16 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test check bench setup system docs lock clean
+.PHONY: demo test fuzz check bench setup system docs lock clean
 
 demo: setup            ## the main job on the simulated cluster: make demo ARGS="--cycles 2 --nodes 20"
 	$(BIN)/heapster demo $(ARGS)
 
 test: setup system     ## every test, real servers included: make test ARGS="-k rate"
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: setup            ## made-up requests to the running collector, some minutes: make fuzz FUZZ_EXAMPLES=2000 FUZZ_SEED=1
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/python -m pytest tests/e2e/test_fuzz.py $(ARGS)
 
 check: setup           ## lint, types, layers, generated docs
 	$(BIN)/ruff check .

@@ -1,15 +1,16 @@
 """The collector's own metrics: one table, and the plain methods the app calls.
 
-Names are Heapster's where it had them (behaviour reference, section 2.9), but in base units: `promtool check metrics`
-refuses `..._milliseconds` and a type in a name. What Heapster gave as quantiles over ten minutes are histograms here,
-or, where there is one series for each node, a sum and a count.
+Every metric of Heapster is here under its own name (behaviour reference, section 2.9). `promtool check metrics` refuses
+`..._milliseconds`, so these names are a registry of their own, which a reader may leave out; beside each stands one
+in base units, with buckets in place of quantiles.
 """
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from prometheus_client import (
@@ -20,13 +21,18 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    Summary,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from collector.windows import QUANTILES, Windows
+
 SOURCE_RETENTION_S = 15 * 60
 """The series of a node that was not scraped for this long are dropped: nodes come and go, memory must not."""
+
+
+SERIES_AT_ONCE = 200
+"""Series of a summary made between two looks at the event loop."""
 
 
 class OwnType(Enum):
@@ -35,7 +41,6 @@ class OwnType(Enum):
     COUNTER = Counter
     GAUGE = Gauge
     HISTOGRAM = Histogram
-    SUMMARY = Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +58,7 @@ class OwnMetric:
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 _STALL = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-_C, _G, _H, _S = OwnType.COUNTER, OwnType.GAUGE, OwnType.HISTOGRAM, OwnType.SUMMARY
-
-PER_NODE: tuple[OwnMetric, ...] = (
-    OwnMetric("heapster_scraper_duration_seconds", _S, ("source",), "Time of one scrape, decoding included"),
-    OwnMetric("heapster_kubelet_request_duration_seconds", _S, ("node",), "Time of one kubelet request, by node"),
-    OwnMetric("heapster_scraper_last_time_seconds", _G, ("source",), "End of the last scrape, Unix time"),
-)
-"""One series for each node: kept in plain lists, since 5,000 nodes would be 15,000 locked objects."""
+_C, _G, _H = OwnType.COUNTER, OwnType.GAUGE, OwnType.HISTOGRAM
 
 OWN_METRICS: tuple[OwnMetric, ...] = (
     # Scraping.
@@ -89,15 +87,65 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     # Answering.
     OwnMetric("http_requests_total", _C, ("handler", "method", "code"), "Requests answered"),
     OwnMetric("http_request_duration_seconds", _H, ("handler",), "Time to answer a request", _FAST),
-    OwnMetric("http_request_size_bytes", _S, ("handler",), "Size of a request, line and headers"),
-    OwnMetric("http_response_size_bytes", _S, ("handler",), "Size of an answer's body as sent"),
     # What runs.
     OwnMetric("heapster_build_info", _G, ("version", "python_version"), "1 for the version that runs"),
 )
 
 
+@dataclass(frozen=True, slots=True)
+class OwnSummary:
+    """A sum and a count since the start, and quantiles of the last ten minutes (`windows`)."""
+
+    name: str
+    label: str
+    help: str
+    window: str
+    """Whose observations it shows."""
+    factor: float = 1.0
+    """What a second, or a byte, counts in its unit."""
+    quantiles: bool = True
+
+
+SCRAPES, PROCESSORS, EXPORTS = "scrapes", "processors", "exports"
+REQUESTS, REQUEST_BYTES, RESPONSE_BYTES = "requests", "request bytes", "response bytes"
+KUBELETS = ("kubelet", "kubelet_summary")
+"""What stands before the first colon of a source: whose requests Heapster counted, each kind under its own name."""
+
+OWN_SUMMARIES: tuple[OwnSummary, ...] = (
+    OwnSummary(
+        "heapster_scraper_duration_seconds", "source", "Time of one scrape, by source", SCRAPES, quantiles=False
+    ),
+    OwnSummary("http_request_size_bytes", "handler", "Size of a request, line and headers", REQUEST_BYTES),
+    OwnSummary("http_response_size_bytes", "handler", "Size of an answer's body as sent", RESPONSE_BYTES),
+)
+LAST_SCRAPE = OwnMetric("heapster_scraper_last_time_seconds", _G, ("source",), "End of the last scrape, Unix time")
+"""One series for each node: 5,000 of them as locked objects would be slow to add to."""
+
+HEAPSTER_SUMMARIES: tuple[OwnSummary, ...] = (
+    OwnSummary("heapster_scraper_duration_milliseconds", "source", "Time of one scrape, by source", SCRAPES, 1e3),
+    OwnSummary(
+        "heapster_kubelet_summary_request_duration_milliseconds",
+        "node",
+        "Time of one request for a kubelet's summary",
+        "kubelet_summary",
+        1e3,
+    ),
+    OwnSummary(
+        "heapster_kubelet_request_duration_milliseconds",
+        "node",
+        "Time of one request to a kubelet's cAdvisor",
+        "kubelet",
+        1e3,
+    ),
+    OwnSummary("heapster_processor_duration_milliseconds", "processor", "Time of one processor run", PROCESSORS, 1e3),
+    OwnSummary("heapster_exporter_duration_milliseconds", "exporter", "Time of one export", EXPORTS, 1e3),
+    OwnSummary("http_request_duration_microseconds", "handler", "Time to answer a request", REQUESTS, 1e6),
+)
+"""Heapster's names that are no base units."""
+
+
 class SelfMetrics:
-    """The collector's own metrics in a registry of their own.
+    """The collector's own metrics: `registry` in base units, `heapster` with Heapster's names that are not.
 
     The methods are called on the event loop, some of them once per node and tick: they look their child up in one
     dictionary and add a number.
@@ -108,8 +156,11 @@ class SelfMetrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._sources = _PerSource()
-        self.registry.register(self._sources)
+        names = (SCRAPES, PROCESSORS, EXPORTS, REQUESTS, REQUEST_BYTES, RESPONSE_BYTES, *KUBELETS)
+        self._windows = {name: Windows() for name in names}
+        self.registry.register(_Summaries(OWN_SUMMARIES, self._windows, last=LAST_SCRAPE))
+        self.heapster = CollectorRegistry()
+        self.heapster.register(_Summaries(HEAPSTER_SUMMARIES, self._windows))
         self._parents = {row.name: _build(row, self.registry) for row in OWN_METRICS}
         self._children: dict[tuple[str, ...], Any] = {}
         self._totals: dict[tuple[str, ...], int] = {}
@@ -120,7 +171,11 @@ class SelfMetrics:
 
     def scraped(self, source: str, node: str, seconds: float, reason: str | None) -> None:
         """One scrape ended; `reason` is None when it gave a sample, otherwise one short word of a small set."""
-        self._sources.add(source, node, seconds)
+        now = time.time()
+        self._windows[SCRAPES].add(source, seconds, now)
+        requests = self._windows.get(source.partition(":")[0])
+        if requests is not None:
+            requests.add(node, seconds, now)
         self._child("heapster_scrape_duration_seconds").observe(seconds)
         if reason is not None:
             self._child("heapster_scrape_failures_total", reason).inc()
@@ -128,11 +183,14 @@ class SelfMetrics:
     def processed(self, processor: str, seconds: float) -> None:
         """One processor finished one batch."""
         self._child("heapster_processor_duration_seconds", processor).observe(seconds)
+        self._windows[PROCESSORS].add(processor, seconds, time.time())
 
     def exported(self, sink: str, seconds: float, outcome: str) -> None:
         """One export ended; `outcome` is one short word such as `ok`, `failed` or `refused`."""
         self._child("heapster_exporter_duration_seconds", sink).observe(seconds)
-        self._child("heapster_exporter_last_time_seconds", sink).set(time.time())
+        now = time.time()
+        self._windows[EXPORTS].add(sink, seconds, now)
+        self._child("heapster_exporter_last_time_seconds", sink).set(now)
         self._child("heapster_exports_total", sink, outcome).inc()
 
     def queued(self, sink: str, batches: int, size_bytes: int) -> None:
@@ -177,7 +235,8 @@ class SelfMetrics:
         self._entity_types.update(entities)
         for entity_type in self._entity_types:
             self._child("heapster_entities", entity_type).set(entities.get(entity_type, 0))
-        self._sources.forget_before(time.time() - SOURCE_RETENTION_S)
+        for name in (SCRAPES, *KUBELETS):
+            self._windows[name].forget_before(time.time() - SOURCE_RETENTION_S)
 
     def tick_lost(self, outcome: str, windows: int = 1) -> None:
         """So many windows gave no batch: `failed` or `skipped`."""
@@ -189,8 +248,9 @@ class SelfMetrics:
         """One request was answered; `handler` is a route's name, never a path."""
         self._child("http_requests_total", handler, method.lower(), str(code)).inc()
         self._child("http_request_duration_seconds", handler).observe(seconds)
-        self._child("http_request_size_bytes", handler).observe(request_bytes)
-        self._child("http_response_size_bytes", handler).observe(response_bytes)
+        now = time.time()
+        for name, value in ((REQUESTS, seconds), (REQUEST_BYTES, request_bytes), (RESPONSE_BYTES, response_bytes)):
+            self._windows[name].add(handler, value, now)
 
     def loop_blocked(self, seconds: float) -> None:
         """The event loop came back this much later than it should have."""
@@ -215,36 +275,33 @@ def _build(row: OwnMetric, registry: CollectorRegistry) -> Any:
     return row.type.value(row.name, row.help, row.labels, registry=registry, **options)
 
 
-class _PerSource(Collector):
-    """The PER_NODE metrics: (source, node) -> [scrapes, seconds, end of the last one]."""
+class _Summaries(Collector):
+    """Summaries over windows."""
 
-    def __init__(self) -> None:
-        self._series: dict[tuple[str, str], list[float]] = {}
-
-    def add(self, source: str, node: str, seconds: float) -> None:
-        series = self._series.get((source, node))
-        if series is None:
-            series = self._series[source, node] = [0.0, 0.0, 0.0]
-        series[0] += 1
-        series[1] += seconds
-        series[2] = time.time()
-
-    def forget_before(self, oldest: float) -> None:
-        for key in [key for key, series in self._series.items() if series[2] < oldest]:
-            del self._series[key]
+    def __init__(
+        self, rows: Sequence[OwnSummary], windows: Mapping[str, Windows], last: OwnMetric | None = None
+    ) -> None:
+        self._rows = rows
+        self._windows = windows
+        self._last = last
 
     def collect(self) -> Iterator[Metric]:
-        """One family after the other, so that a reader may pause between them."""
-        by_source, by_node, last = PER_NODE
-        family = SummaryMetricFamily(by_source.name, by_source.help, labels=by_source.labels)
-        for (source, _), (count, total, _) in self._series.items():
-            family.add_metric((source,), int(count), total)
-        yield family
-        family = SummaryMetricFamily(by_node.name, by_node.help, labels=by_node.labels)
-        for (_, node), (count, total, _) in self._series.items():
-            family.add_metric((node,), int(count), total)
-        yield family
-        ends = GaugeMetricFamily(last.name, last.help, labels=last.labels)
-        for (source, _), (_, _, end) in self._series.items():
-            ends.add_metric((source,), end)
-        yield ends
+        """A family of many series comes in several parts of one name, so that none is long in the making."""
+        for row in self._rows:
+            yield from self._parts(row)
+        if self._last is not None:
+            ends = GaugeMetricFamily(self._last.name, self._last.help, labels=self._last.labels)
+            for source, end in self._windows[SCRAPES].ends():
+                ends.add_metric((source,), end)
+            yield ends
+
+    def _parts(self, row: OwnSummary) -> Iterator[Metric]:
+        summaries = self._windows[row.window].summaries(time.time(), quantiles=row.quantiles)
+        while part := list(islice(summaries, SERIES_AT_ONCE)):  # as in Heapster, a name comes with its first series
+            family = SummaryMetricFamily(row.name, row.help, labels=(row.label,))
+            for found in part:
+                for quantile, value in zip(QUANTILES, found.quantiles, strict=False):
+                    labels = {row.label: found.label, "quantile": str(quantile)}
+                    family.add_sample(row.name, labels, value * row.factor)
+                family.add_metric((found.label,), found.count, found.total * row.factor)
+            yield family

@@ -6,11 +6,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from collector.api import ROUTES, aggregated
+from collector.api.components import spec_of
 from collector.api.families import families
+from collector.api.openapi import document_text
 from collector.api.route import Route
 from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor, dynamic_descriptor
 from collector.options import Options, flag_name, shown_default
-from collector.selfmetrics import OWN_METRICS, PER_NODE
+from collector.selfmetrics import HEAPSTER_SUMMARIES, LAST_SCRAPE, OWN_METRICS, OWN_SUMMARIES, OwnSummary
 from sinks import SINKS
 
 DOCS = Path(__file__).parent
@@ -127,7 +129,8 @@ def routes() -> str:
         "# HTTP API\n",
         NOTE.strip() + "\n",
         "`{name}` is one segment of the path, `{name:*}` all that remain. Series routes take `start` and `end` (RFC 3339,",
-        "both inclusive) and `labels=key:value,...` for labelled metrics.\n",
+        "both inclusive) and `labels=key:value,...` for labelled metrics. The same as an OpenAPI document: [openapi.json](openapi.json),",
+        "served at `/openapi.json`.\n",
         *_route_table(ROUTES),
         "",
         "## The second server, with `--api-server`\n",
@@ -140,26 +143,11 @@ def routes() -> str:
 
 def _route_table(listed: Iterable[Route]) -> list[str]:
     lines = ["| method | path | answer | name in the HTTP metrics |", "|---|---|---|---|"]
-    for route in listed:
-        about = (route.handler.__doc__ or "").split("\n")[0] or _answer_of(route.path)
-        lines.append(
-            f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {about} | `{route.name}` |"
-        )
+    lines += [
+        f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {spec_of(route).about} | `{route.name}` |"
+        for route in listed
+    ]
     return lines
-
-
-_BY_ENDING = {
-    "/metrics/{metric:*}": "Series of one metric.",
-    "/metrics": "Names of the metrics there are.",
-    "/pods": "Names of pods.",
-    "/containers": "Names of containers.",
-    "/freecontainers": "Names of system containers.",
-}
-"""What the routes answer whose handlers are made from a pattern, not written one by one."""
-
-
-def _answer_of(path: str) -> str:
-    return next(text for ending, text in _BY_ENDING.items() if path.endswith(ending))
 
 
 def prometheus() -> str:
@@ -181,12 +169,35 @@ def prometheus() -> str:
     lines += ["", "## `/metrics`: the collector itself\n", "| metric | type | labels | meaning |", "|---|---|---|---|"]
     lines += [
         f"| `{row.name}` | {row.type.name.lower()} | {', '.join(f'`{label}`' for label in row.labels)} | {row.help} |"
-        for row in (*OWN_METRICS, *PER_NODE)
+        for row in (*OWN_METRICS, LAST_SCRAPE)
+    ]
+    lines += map(_summary_row, OWN_SUMMARIES)
+    lines += [
+        "",
+        "## `/metrics`: Heapster's names in no base unit\n",
+        "The same observations, for old alerts and dashboards; `/metrics?names=base` leaves them out, and then",
+        "`promtool check metrics` has no complaint. Quantiles (0.5, 0.9, 0.99) are exact ones of the last ten minutes, of the",
+        "latest 120 observations at most.\n",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+        *map(_summary_row, HEAPSTER_SUMMARIES),
     ]
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"flags.md": flags, "metrics.md": metrics, "sinks.md": sinks, "api.md": routes, "prometheus.md": prometheus}
+def _summary_row(row: OwnSummary) -> str:
+    labels = f"`{row.label}`, `quantile`" if row.quantiles else f"`{row.label}`"
+    return f"| `{row.name}` | summary | {labels} | {row.help} |"
+
+
+PAGES = {
+    "flags.md": flags,
+    "metrics.md": metrics,
+    "sinks.md": sinks,
+    "api.md": routes,
+    "prometheus.md": prometheus,
+    "openapi.json": lambda: document_text(ROUTES),
+}
 
 
 def main() -> int:

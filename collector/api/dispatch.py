@@ -50,12 +50,12 @@ class Dispatcher:
         self._tree = _Branch()
         self._plain: dict[str, dict[str, Route]] = {}
         for route in routes:
-            if route.style is Style.PLAIN:
-                self._plain.setdefault(route.path, {})[route.method] = route
-            elif not self._below_root(route.path):
-                raise ValueError(f"route {route.path} answers JSON and so must lie below one of {self._api_roots}")
-            else:
+            if self._below_root(route.path):
                 _plant(self._tree, route)
+            elif route.style is Style.PLAIN:
+                self._plain.setdefault(route.path, {})[route.method] = route
+            else:
+                raise ValueError(f"route {route.path} answers JSON and so must lie below one of {self._api_roots}")
 
     async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
         """The answer to one request; `target` is as it stood in the request line. Never raises."""
@@ -63,6 +63,8 @@ class Dispatcher:
         if path is None:
             return Outcome(text_answer("400 Bad Request", 400, Connection="close"), UNMATCHED, api=False)
         clean = clean_path(path)
+        if f"{clean}/" in self._api_roots:
+            clean += "/"
         if clean != path:
             return Outcome(_moved(location(clean, query)), UNMATCHED, api=False)
         below = self._below_root(path)
@@ -82,7 +84,7 @@ class Dispatcher:
         return Outcome(await self._handled(route, request), route.name, api)
 
     def _below_root(self, path: str) -> bool:
-        return any(path == root or path.startswith(f"{root}/") for root in self._api_roots)
+        return any(path == root or path.startswith(f"{root.removesuffix('/')}/") for root in self._api_roots)
 
     def _find(self, path: str, *, api: bool) -> tuple[Mapping[str, Route], tuple[str, ...]]:
         """Method -> route, and the values of the path parameters."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from collector.api.route import ANY, Answer, Context, Handler, Request, Route, Style, text_answer
+from collector.api.spec import Parameter, Spec
 
 MAX_AGE_NS = 180 * 1_000_000_000
 """The latest batch may be this old. With a resolution near or above it the check fails now and then, as it did."""
@@ -60,12 +61,16 @@ def _failure(text: str) -> Answer:
     return Answer(text.encode(), "text/plain; charset=utf-8", 500, {"X-Content-Type-Options": "nosniff"})
 
 
+_ALL = Spec(query=(Parameter("verbose", "Tell of each check.", {"type": "string"}),), errors=(500,))
+_ONE = Spec(errors=(500,), about="`ok`, or 500 and the reason.")
+
+
 def routes(checks: Mapping[str, Check]) -> tuple[Route, ...]:
     """`/healthz` and a path for each check."""
     return (
-        Route(ANY, "/healthz", all_checks(checks), Style.PLAIN, "healthz"),
+        Route(ANY, "/healthz", all_checks(checks), Style.PLAIN, "healthz", _ALL),
         *(
-            Route(ANY, f"/healthz/{name}", single_check(check), Style.PLAIN, "healthz")
+            Route(ANY, f"/healthz/{name}", single_check(check), Style.PLAIN, "healthz", _ONE)
             for name, check in checks.items()
         ),
     )

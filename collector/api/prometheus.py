@@ -6,8 +6,9 @@ withheld after a while: with none, Prometheus marks the series stale, where old 
 
 from collector.api.families import KIND_NAMES
 from collector.api.negotiation import openmetrics_wanted
-from collector.api.own import OPENMETRICS, TEXT
+from collector.api.own import OPENMETRICS, TEXT, TEXTS
 from collector.api.route import ANY, Answer, BadRequestError, Context, Request, Route, Style
+from collector.api.spec import Parameter, Spec
 from collector.core.metrics import Kind
 
 MAX_AGE_NS = 180 * 1_000_000_000
@@ -40,4 +41,7 @@ def _shown_for(context: Context) -> int:
     return max(MAX_AGE_NS, 3 * (timestamps[-1] - timestamps[0]))
 
 
-ROUTES: tuple[Route, ...] = (Route(ANY, "/metrics/cluster", cluster_metrics, Style.PLAIN, "prometheusCluster"),)
+_KIND = Parameter("kind", "Only entities of these kinds.", {"type": "array", "items": {"enum": list(_KINDS)}})
+_SPEC = Spec(query=(_KIND,), errors=(400,), content=TEXTS)
+
+ROUTES: tuple[Route, ...] = (Route(ANY, "/metrics/cluster", cluster_metrics, Style.PLAIN, "prometheusCluster", _SPEC),)

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from collector.api.exposition import ClusterText
+from collector.api.spec import BY_PATH, Spec
 from collector.core.metrics import Kind
 from collector.core.store import MetricStore
 from collector.core.visibility import Visibility
@@ -145,3 +146,5 @@ class Route:
     style: Style
     name: str
     """The `handler` label of the HTTP metrics."""
+    spec: Spec = BY_PATH
+    """What the OpenAPI document says of it; the path tells most."""

@@ -50,7 +50,12 @@ class Recorded:
         if "text" in self.answer:
             return self.answer["text"].encode()
         body, style = self.answer["body"], self.answer["style"]
-        if isinstance(body, list):
+        if self.target.startswith("/api/v1/metric-export-schema"):
+            body = _in_order(body, SCHEMA_FIELDS)
+        elif self.target.startswith("/api/v1/metric-export"):
+            body = [_in_order(entity, EXPORT_FIELDS) for entity in body]
+            body.sort(key=lambda entity: json.dumps(entity, separators=(",", ":")))
+        elif isinstance(body, list):
             body = sorted(body)
         elif self.target.startswith("/apis/"):
             body = _usage_in_order(body)
@@ -61,6 +66,34 @@ class Recorded:
         if style == "pretty":
             return json.dumps(body, indent=1).replace("\n", "\n ").encode()
         return (json.dumps(body, separators=(",", ":")) + ("\n" if style == "compact+nl" else "")).encode()
+
+
+EXPORT_FIELDS = ("metrics", "start", "end", "labels", "value")
+SCHEMA_FIELDS = (
+    *("metrics", "common_labels", "pod_labels"),
+    *("name", "key", "description", "labels", "type", "value_type", "units"),
+)
+"""Fields of objects in the order the original wrote them; a map's keys, which are none of these, are sorted."""
+
+
+def _in_order(value: Any, fields: tuple[str, ...]) -> Any:
+    """`value` with the fields of its objects in order: the recordings sorted them."""
+    if isinstance(value, list):
+        return [_in_order(item, fields) for item in value]
+    if isinstance(value, float):
+        return round(value, 6)  # the replayed batches hold no more: the log sink printed them
+    if not isinstance(value, dict):
+        return value
+    names = sorted(value, key=lambda name: (fields.index(name) if set(value) <= set(fields) else 0, name))
+    return {name: _in_order(value[name], fields) for name in names}
+
+
+def straightened(target: str, body: bytes) -> bytes:
+    """An export's entities sorted, their bytes as they are; any other body as it is."""
+    if not target.startswith("/api/v1/metric-export") or not body.startswith(b"[{"):
+        return body
+    entities = body.removeprefix(b"[").removesuffix(b"]\n").replace(b'},{"metrics"', b'}\n{"metrics"').split(b"\n")
+    return b"[" + b",".join(sorted(entities)) + b"]\n"
 
 
 def _fields_in_order(series: dict[str, Any]) -> dict[str, Any]:

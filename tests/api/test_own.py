@@ -10,7 +10,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from collector.api.own import SAMPLES_AT_ONCE, registry_text
-from collector.selfmetrics import OWN_METRICS, PER_NODE, SOURCE_RETENTION_S, OwnType, SelfMetrics
+from collector.selfmetrics import (
+    HEAPSTER_SUMMARIES,
+    LAST_SCRAPE,
+    OWN_METRICS,
+    OWN_SUMMARIES,
+    SOURCE_RETENTION_S,
+    OwnType,
+    SelfMetrics,
+)
 
 
 def busy(nodes: int = 3) -> SelfMetrics:
@@ -18,6 +26,7 @@ def busy(nodes: int = 3) -> SelfMetrics:
     metrics = SelfMetrics("1.2.3")
     for n in range(nodes):
         metrics.scraped(f"kubelet_summary:10.0.0.{n}:10250", f"node-{n}", 0.02 * n, None if n else "timeout")
+    metrics.scraped("kubelet:10.0.0.1:10255", "node-1", 0.5, None)
     metrics.processed("rate calculator", 0.003)
     metrics.exported("InfluxDB Sink", 0.5, "ok")
     for offered, delivered, dropped in ((3, 1, {}), (9, 3, {"busy": 2})):
@@ -39,8 +48,9 @@ def busy(nodes: int = 3) -> SelfMetrics:
     return metrics
 
 
-async def text_of(metrics: SelfMetrics, encoder=generate_latest) -> str:
-    return b"".join([piece async for piece in registry_text(metrics.registry, encoder)]).decode()
+async def text_of(metrics: SelfMetrics, encoder=generate_latest, *, base: bool = False) -> str:
+    registries = (metrics.registry,) if base else (metrics.registry, metrics.heapster)
+    return b"".join([piece async for piece in registry_text(registries, encoder)]).decode()
 
 
 def values(text: str) -> dict[str, float]:
@@ -55,8 +65,15 @@ async def test_every_method_is_seen_in_the_text():
     found = values(await text_of(busy()))
     expected = {
         "heapster_scraper_duration_seconds_sum source=kubelet_summary:10.0.0.2:10250": 0.04,
-        "heapster_kubelet_request_duration_seconds_count node=node-1": 1,
-        "heapster_scrape_duration_seconds_count": 3,
+        "heapster_scraper_duration_milliseconds_sum source=kubelet_summary:10.0.0.2:10250": 40,
+        "heapster_scraper_duration_milliseconds quantile=0.99 source=kubelet_summary:10.0.0.2:10250": pytest.approx(40),
+        "heapster_kubelet_summary_request_duration_milliseconds_count node=node-1": 1,
+        "heapster_kubelet_request_duration_milliseconds_sum node=node-1": 500,
+        "heapster_processor_duration_milliseconds processor=rate calculator quantile=0.5": pytest.approx(3),
+        "heapster_exporter_duration_milliseconds_sum exporter=InfluxDB Sink": 500,
+        "http_request_duration_microseconds_sum handler=nodeList": 1000,
+        "http_request_size_bytes handler=nodeList quantile=0.9": 120,
+        "heapster_scrape_duration_seconds_count": 4,
         "heapster_scrape_failures_total reason=timeout": 1,
         "heapster_processor_duration_seconds_sum processor=rate calculator": 0.003,
         "heapster_exporter_duration_seconds_sum exporter=InfluxDB Sink": 0.5,
@@ -86,11 +103,19 @@ async def test_every_method_is_seen_in_the_text():
     assert any(name.startswith("heapster_build_info") and "version=1.2.3" in name for name in found)
 
 
+def one_head(text: str) -> str:
+    """`text` with each comment once: a family that comes in parts has its head over each."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for n, line in enumerate(lines) if not line.startswith("# ") or line not in lines[:n])
+
+
 async def test_the_text_in_pieces_is_the_text_in_one():
     metrics = busy(SAMPLES_AT_ONCE)
     for encoder, parse in ((generate_latest, parse_text), (openmetrics.generate_latest, parse_openmetrics)):
         text = await text_of(metrics, encoder)
-        whole = encoder(metrics.registry).decode()
+        whole = one_head(
+            encoder(metrics.registry).decode().removesuffix("# EOF\n") + encoder(metrics.heapster).decode()
+        )
         assert text.endswith("# EOF\n") == whole.endswith("# EOF\n")
 
         def lasting(text: str, parse=parse) -> list[tuple[str, ...]]:
@@ -104,10 +129,41 @@ async def test_the_text_in_pieces_is_the_text_in_one():
         assert lasting(text) == lasting(whole)
 
 
-async def test_promtool_has_no_complaint():
-    text = await text_of(busy())
+def promtool(text: str) -> tuple[int, str]:
     check = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
-    assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+    return check.returncode, (check.stdout + check.stderr).decode()
+
+
+async def test_promtool_has_no_complaint_about_names_in_base_units():
+    assert promtool(await text_of(busy(), base=True)) == (0, "")
+
+
+async def test_promtool_complains_of_the_units_in_heapsters_names_and_of_nothing_else():
+    _, said = promtool(await text_of(busy()))
+    complaints = sorted(said.splitlines())
+    expected = [
+        f'{row.name} use base unit "seconds" instead of "{row.name.rpartition("_")[2]}"' for row in HEAPSTER_SUMMARIES
+    ]
+    expected.append(
+        "heapster_kubelet_summary_request_duration_milliseconds metric name should not include type 'summary'"
+    )
+    assert complaints == sorted(expected)
+
+
+async def test_the_page_has_all_names_unless_base_units_are_asked_for(served, session):
+    served.replay.context.metrics.processed("rate calculator", 0.003)
+    for query, status, old in (
+        ("", 200, True),
+        ("?names=all", 200, True),
+        ("?names=base", 200, False),
+        ("?names=x", 400, None),
+    ):
+        async with session.get(served.url(f"/metrics{query}")) as response:
+            assert response.status == status
+            text = await response.text()
+        if old is not None:
+            assert ("heapster_processor_duration_milliseconds{" in text) == old
+            assert "heapster_processor_duration_seconds_bucket{" in text
 
 
 async def test_the_series_of_a_node_that_is_gone_go_too(monkeypatch):
@@ -131,7 +187,7 @@ async def test_a_type_of_entity_that_is_gone_counts_zero():
 
 
 def test_the_table_is_in_order():
-    names = [row.name for row in (*OWN_METRICS, *PER_NODE)]
+    names = [row.name for row in (*OWN_METRICS, LAST_SCRAPE, *OWN_SUMMARIES, *HEAPSTER_SUMMARIES)]
     assert len(set(names)) == len(names)
     for row in OWN_METRICS:
         assert row.help
@@ -139,29 +195,30 @@ def test_the_table_is_in_order():
         assert bool(row.buckets) == (row.type is OwnType.HISTOGRAM)
 
 
-RENAMED = {
-    "heapster_scraper_duration_milliseconds": "heapster_scraper_duration_seconds",
-    "heapster_kubelet_summary_request_duration_milliseconds": "heapster_kubelet_request_duration_seconds",
-    "heapster_kubelet_request_duration_milliseconds": "heapster_kubelet_request_duration_seconds",
-    "heapster_processor_duration_milliseconds": "heapster_processor_duration_seconds",
-    "heapster_exporter_duration_milliseconds": "heapster_exporter_duration_seconds",
-    "http_request_duration_microseconds": "http_request_duration_seconds",
-}
-"""The original's names that are no base units: the differences that docs/compatibility.md lists."""
+NOT_OURS = ("go_", "apiserver_", "etcd_")
+"""Of Go's runtime and of libraries linked into the original: docs/compatibility.md."""
 
 
 @pytest.mark.parametrize("source", ["summary", "kubelet"])
-def test_every_metric_of_the_original_has_its_name_or_the_documented_one(source):
+async def test_every_metric_of_the_original_has_its_name_type_and_labels(source):
     text = read(f"{source}/capture-final.json.gz")["responses"]["/metrics"]["text"]
-    own = {row.name: row.labels for row in (*OWN_METRICS, *PER_NODE)}
+    own = {family.name: family for family in parse_text(await text_of(busy()))}
     seen = 0
     for family in parse_text(text):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        if name.startswith(("heapster_", "http_")):
-            seen += 1
-            labels = {label for sample in family.samples for label in sample.labels} - {"quantile"}
-            assert set(own[RENAMED.get(name, name)]) == labels, name
-    assert seen > 5
+        if family.name.startswith(NOT_OURS):
+            continue
+        seen += 1
+        ours = own[family.name]
+        assert ours.type == family.type, family.name
+        assert shapes(ours) == shapes(family), family.name
+    assert seen > 12
+
+
+def shapes(family) -> set[tuple[str, frozenset[str], str]]:
+    """Names of samples, names of their labels, and the quantile."""
+    return {
+        (s.name, frozenset(s.labels), s.labels.get("quantile", "")) for s in family.samples if s.name[-8:] != "_created"
+    }
 
 
 async def test_cluster_and_own_metrics_share_no_name():

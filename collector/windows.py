@@ -1,0 +1,108 @@
+"""Sums since the start and quantiles of the last ten minutes, for many series at once: rows of two small arrays."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUANTILES = (0.5, 0.9, 0.99)
+
+WINDOW_S = 600.0
+"""Older observations count for no quantile."""
+
+LATEST = 120
+"""Nor do any before the latest this many of a series: ten minutes of cycles of 5 s."""
+
+ROWS_AT_ONCE = 200
+
+
+@dataclass(slots=True)
+class _Series:
+    """What is known of one series since the start."""
+
+    row: int
+    count: int = 0
+    total: float = 0.0
+    end: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One series, at the moment of asking."""
+
+    label: str
+    count: int
+    total: float
+    quantiles: tuple[float, ...]
+    """In the order of QUANTILES; NaN when there is no observation in the window. Empty when not asked for."""
+
+
+class Windows:
+    """The observations of one summary, by the value of its label.
+
+    A series costs 1 KB, an observation no object. Times are Unix seconds, given by the caller.
+    """
+
+    def __init__(self) -> None:
+        self._series: dict[str, _Series] = {}
+        self._free: list[int] = []
+        self._values: NDArray[np.float32] = np.zeros((0, LATEST), np.float32)
+        self._moments: NDArray[np.float32] = np.zeros((0, LATEST), np.float32)
+        self._epoch = 0.0
+        """What moments count from, so that four bytes will do for them."""
+
+    def add(self, label: str, value: float, now: float) -> None:
+        """One observation."""
+        series = self._series.get(label)
+        if series is None:
+            if not self._series:
+                self._epoch = now
+            series = self._series[label] = _Series(self._take_row())
+        slot = series.count % LATEST
+        self._values[series.row, slot] = value
+        self._moments[series.row, slot] = now - self._epoch
+        series.count += 1
+        series.total += value
+        series.end = now
+
+    def ends(self) -> Iterator[tuple[str, float]]:
+        """When each series was last added to."""
+        return ((label, series.end) for label, series in self._series.items())
+
+    def summaries(self, now: float, *, quantiles: bool = True) -> Iterator[Summary]:
+        """Each series, with its quantiles: exact ones, of the nearest rank, over the observations in the window."""
+        known = list(self._series.items())
+        for first in range(0, len(known), ROWS_AT_ONCE):
+            piece = known[first : first + ROWS_AT_ONCE]
+            found = self._quantiles([series for _, series in piece], now) if quantiles else repeat(())
+            for (label, series), of_series in zip(piece, found, strict=False):
+                yield Summary(label, series.count, series.total, of_series)
+
+    def _quantiles(self, piece: Sequence[_Series], now: float) -> Iterable[tuple[float, ...]]:
+        rows = [series.row for series in piece]
+        seen = np.array([min(series.count, LATEST) for series in piece])
+        young = self._moments[rows] >= now - self._epoch - WINDOW_S
+        young &= np.arange(LATEST) < seen[:, None]
+        # What is no observation of the window sorts behind all that are.
+        ordered = np.sort(np.where(young, self._values[rows], np.inf), axis=1)
+        counts = young.sum(axis=1)
+        ranks = [np.maximum(np.ceil(q * counts).astype(np.intp) - 1, 0) for q in QUANTILES]
+        columns = [np.where(counts > 0, ordered[np.arange(len(rows)), rank], np.nan).tolist() for rank in ranks]
+        return zip(*columns, strict=True)
+
+    def forget_before(self, oldest: float) -> None:
+        """Drop the series that were last added to before `oldest`."""
+        for label in [label for label, series in self._series.items() if series.end < oldest]:
+            self._free.append(self._series.pop(label).row)
+
+    def _take_row(self) -> int:
+        if self._free:
+            return self._free.pop()
+        row = len(self._series)
+        if row >= len(self._values):
+            grown = max(8, 2 * len(self._values)) - len(self._values)
+            self._values = np.concatenate([self._values, np.zeros((grown, LATEST), np.float32)])
+            self._moments = np.concatenate([self._moments, np.zeros((grown, LATEST), np.float32)])
+        return row
