@@ -212,8 +212,6 @@ class Row:
 
 NOT_THERE_YET: Mapping[str, Row] = {
     "historical API": Row(("summary", "kubelet"), ("/api/v1/historical",)),
-    "metric-export": Row(("summary", "kubelet"), ("/api/v1/metric-export",)),
-    "profiles": Row(("summary", "kubelet"), ("/debug/pprof",)),
 }
 
 
