@@ -7,6 +7,7 @@ of Go structs in their order, the keys of maps sorted.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 STRUCTS = (
@@ -51,12 +52,16 @@ def read(body: bytes) -> Any:
 def ordered(document: Any) -> Any:
     """A recorded document with the fields where Heapster had them."""
     if isinstance(document, Mapping):
-        struct = next((one for one in STRUCTS if document.keys() <= set(one)), None)
-        names = sorted(document) if struct is None else [name for name in struct if name in document]
-        return {name: ordered(document[name]) for name in names}
+        return {name: ordered(document[name]) for name in _in_order(frozenset(document))}
     if isinstance(document, list):
         return [ordered(each) for each in document]
     return document
+
+
+@lru_cache(1 << 12)
+def _in_order(names: frozenset[str]) -> tuple[str, ...]:
+    struct = next((one for one in STRUCTS if names <= set(one)), None)
+    return tuple(sorted(names)) if struct is None else tuple(name for name in struct if name in names)
 
 
 def number(value: float) -> str:
@@ -93,6 +98,7 @@ def _wrapped(opening: str, parts: Sequence[str], closing: str, indent: int | Non
     return opening + inside + f",{inside}".join(parts) + "\n" + " " * indent + closing
 
 
+@lru_cache(1 << 16)
 def _quoted(text: str) -> str:
     quoted = json.dumps(text, ensure_ascii=False)
     for char in "<>&\u2028\u2029":

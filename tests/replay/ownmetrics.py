@@ -7,18 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-UNITS = "The collector's own metrics are in base units"
 RUNTIME = "Metrics of the Go runtime and its libraries are gone"
-
-RENAMED: Mapping[str, str] = {
-    "heapster_scraper_duration_milliseconds": "heapster_scraper_duration_seconds",
-    "heapster_processor_duration_milliseconds": "heapster_processor_duration_seconds",
-    "heapster_exporter_duration_milliseconds": "heapster_exporter_duration_seconds",
-    "heapster_kubelet_summary_request_duration_milliseconds": "heapster_kubelet_request_duration_seconds",
-    "heapster_kubelet_request_duration_milliseconds": "heapster_kubelet_request_duration_seconds",
-    "http_request_duration_microseconds": "http_request_duration_seconds",
-}
-"""Recorded family -> ours, under the heading UNITS; where a summary had quantiles we may have a histogram."""
 
 GONE = ("go_", "apiserver_", "etcd_", "get_token_", "reflector_", "rest_client_", "ssh_tunnel_")
 """Beginnings of families under the heading RUNTIME."""
@@ -28,11 +17,11 @@ GONE = ("go_", "apiserver_", "etcd_", "get_token_", "reflector_", "rest_client_"
 class Family:
     kind: str
     series: frozenset[tuple[tuple[str, str], ...]]
-    """Label sets, without quantiles and buckets."""
+    """Label sets, quantiles among them."""
 
 
 def headings() -> tuple[str, ...]:
-    return UNITS, RUNTIME
+    return (RUNTIME,)
 
 
 def differences(recorded: str, found: str, absent: AbstractSet[str] = frozenset()) -> list[str]:
@@ -44,12 +33,11 @@ def differences(recorded: str, found: str, absent: AbstractSet[str] = frozenset(
             if name in ours:
                 lines.append(f"{name} is there, so it is not gone")
             continue
-        other = ours.get(RENAMED.get(name, name))
+        other = ours.get(name)
         if other is None:
             lines.append(f"{name} is missing")
             continue
-        kinds = {"summary", "histogram"} if family.kind == "summary" else {family.kind}
-        if other.kind not in kinds:
+        if other.kind != family.kind:
             lines.append(f"{name} is a {other.kind}, not a {family.kind}")
         missing = {labels for labels in family.series - other.series if dict(labels).get("handler") not in absent}
         if missing:
@@ -64,15 +52,19 @@ def families(text: str) -> dict[str, Family]:
     """
     found = {}
     for family in text_string_to_metric_families(text):
-        idle = {_labels(one.labels) for one in family.samples if one.name.endswith("_count") and one.value == 0}
-        series = frozenset({_labels(one.labels) for one in family.samples} - idle)
+        idle = [one.labels for one in family.samples if one.name.endswith("_count") and one.value == 0]
+        series = frozenset(
+            _labels(one.labels)
+            for one in family.samples
+            if not any(labels.items() <= one.labels.items() for labels in idle)
+        )
         name = f"{family.name}_total" if any(s.name == f"{family.name}_total" for s in family.samples) else family.name
         found[name] = Family(family.type, series)
     return found
 
 
 def _labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    kept = {name: value for name, value in labels.items() if name not in {"quantile", "le", "code"}}
+    kept = {name: value for name, value in labels.items() if name != "code"}
     if "source" in kept:
         kept["source"] = re.sub(r":\d+$", "", kept["source"])
     return tuple(sorted(kept.items()))
