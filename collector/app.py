@@ -7,10 +7,10 @@ import logging
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from collector import __version__, startup
-from collector.api import ROUTES, STORELESS_ROUTES, aggregated
+from collector.api import aggregated
 from collector.api.dispatch import Dispatcher
 from collector.api.route import Context, LastBatch
 from collector.api.security import main_port_security
@@ -22,6 +22,7 @@ from collector.core.store import MetricStore
 from collector.core.visibility import Visibility
 from collector.durations import format_duration
 from collector.errors import UsageError
+from collector.history.contracts import HistoricalSink, History
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import KubeState, Listers
@@ -38,10 +39,12 @@ from collector.sources.kubelet import KubeletClient, KubeletOptions
 from collector.sources.scrape import ScrapeManager, ScrapeReport
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
-from sinks.base import build
+from sinks.base import SinkUri, build
 from sinks.manager import Outcome, SinkManager
 
 log = logging.getLogger(__name__)
+EMBEDDED = "history"
+"""Key of the sink that answers the historical API without being named."""
 
 
 class Collector:
@@ -68,7 +71,9 @@ class Collector:
         self._copier = _label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
         self.metrics = SelfMetrics(__version__)
-        sinks = _build_sinks(options)
+        built = _build_sinks(options)
+        sinks = [sink for _, sink in built]
+        self.history = _history(options, built)
         stores = [sink for sink in sinks if isinstance(sink, MetricStore)]
         self._stored = bool(stores) or not options.disable_metric_sink
         self.store = stores[0] if stores else MetricStore(clock=clock)
@@ -86,6 +91,7 @@ class Collector:
             self.metrics,
             clock=clock,
             listers=self._listers,
+            history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
             last_batch=None if self._stored else lambda: self._last_batch,
@@ -96,7 +102,6 @@ class Collector:
             host=options.listen_ip,
             port=options.heapster_port,
             flag=port_flag,
-            routes=ROUTES if self._stored else STORELESS_ROUTES,
             tls=certificates,
             gate=gate,
         )
@@ -120,6 +125,8 @@ class Collector:
     async def _start(self) -> None:
         options, settings = self._options, self.settings
         _allow_many_connections()
+        if self.history is not None:
+            self._closing.push_async_callback(self.history.stop)
         # First of all the port: a second collector on one machine fails here, before it asks anybody anything.
         await self.api.start()
         self._closing.push_async_callback(self.api.stop)
@@ -314,13 +321,16 @@ async def serve(options: Options) -> None:
         await collector.stop()
 
 
-def _build_sinks(options: Options) -> list[Sink]:
-    """The sinks asked for. One that cannot be built is left out; when none can, that is a UsageError (K26)."""
-    sinks: list[Sink] = []
+def _build_sinks(options: Options) -> list[tuple[str, Sink]]:
+    """The sinks asked for, each with its URI.
+
+    One that cannot be built is left out; when none can, that is a UsageError (K26).
+    """
+    sinks: list[tuple[str, Sink]] = []
     faults: list[str] = []
     for text in options.sink:
         try:
-            sinks.append(build(text, visibility=Visibility(options.extended_metrics)))
+            sinks.append((text, build(text, visibility=Visibility(options.extended_metrics))))
         except UsageError as error:
             faults += error.faults
     if faults and not sinks:
@@ -328,6 +338,29 @@ def _build_sinks(options: Options) -> list[Sink]:
     for fault in faults:
         log.error("a sink is left out: %s", fault)
     return sinks
+
+
+def _history(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | None:
+    """What answers the historical API: the sink that --historical-source names, else the embedded history if any.
+
+    Raises UsageError (behaviour reference, 1.7).
+    """
+    named = options.historical_source
+    if not named:
+        embedded = (sink for text, sink in sinks if SinkUri.parse(text).key == EMBEDDED)
+        found = next(embedded, None)
+        return found.history() if isinstance(found, HistoricalSink) else None
+    wanted = SinkUri.parse(named)
+    for text, sink in sinks:
+        if SinkUri.parse(text) == wanted:
+            history = sink.history() if isinstance(sink, HistoricalSink) else None
+            if history is None:
+                raise UsageError(
+                    f"--historical-source={wanted}: this sink cannot be asked about the past; sinks that can are "
+                    "influxdb (without api=v2) and history"
+                )
+            return history
+    raise UsageError(f"--historical-source={wanted} is none of the sinks: write it exactly as one --sink")
 
 
 def _label_copier(options: Options) -> LabelCopier:

@@ -5,31 +5,22 @@ answer) and `server` (from an answer to bytes on the wire). A new endpoint is a 
 ROUTES; a new group is a module, its routes here and, when it answers like Heapster's API, its root.
 """
 
-from collector.api import debug, export, health, metrics_plain, model, openapi, own, prometheus
-from collector.api.route import Route
+from collector.api import debug, export, health, historical, metrics_plain, model, openapi, own, prometheus
+from collector.api.route import Context, Route
 
-ROUTES: tuple[Route, ...] = openapi.with_document(
-    (
-        *model.ROUTES,
-        *export.ROUTES,
-        *metrics_plain.ROUTES,
-        *health.ROUTES,
-        *own.ROUTES,
-        *prometheus.ROUTES,
-        *debug.ROUTES,
-    )
-)
+_OF_STORE = (*model.ROUTES, export.ROUTE, *metrics_plain.ROUTES, *prometheus.ROUTES)
+"""These answer from batches kept in memory: with --disable-metric-sink they are not found."""
+
+_ALWAYS = (export.SCHEMA_ROUTE, *health.ROUTES, *own.ROUTES, *debug.ROUTES)
+
+ROUTES: tuple[Route, ...] = openapi.with_document((*_OF_STORE, *historical.ROUTES, *_ALWAYS))
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
-
-STORELESS_ROUTES: tuple[Route, ...] = openapi.with_document(
-    (export.SCHEMA_ROUTE, *health.ROUTES, *own.ROUTES, *debug.ROUTES)
-)
-"""Those that need no batch kept in memory: all there is with --disable-metric-sink; the others are not found then."""
 
 API_ROOTS: tuple[str, ...] = (
     model.ROOT,
     export.ROOT,
     export.SCHEMA_ROOT,
+    historical.ROOT,
     *metrics_plain.ROOTS,
     debug.ROOT,
 )
@@ -37,3 +28,11 @@ API_ROOTS: tuple[str, ...] = (
 
 A root that ends with a slash is no path without it: a client is sent to the one with it.
 """
+
+
+def offered(context: Context) -> tuple[tuple[Route, ...], tuple[str, ...]]:
+    """The routes, and the API roots, of what there is something to answer from."""
+    stored = _OF_STORE if context.last_batch is None else ()
+    past = historical.ROUTES if context.history is not None else ()
+    roots = tuple(root for root in API_ROOTS if past or root != historical.ROOT)
+    return openapi.with_document((*stored, *past, *_ALWAYS)), roots

@@ -280,10 +280,6 @@ _SCHEMA = Schema(
     },
 )
 
+ROUTE = Route("GET", ROOT, export_metrics, Style.COMPACT, "exportMetrics", Spec(_ENTITIES))
 SCHEMA_ROUTE = Route("GET", SCHEMA_ROOT, export_schema, Style.PRETTY, "exportmetricsSchema", Spec(_SCHEMA))
-"""The one that needs no batch."""
-
-ROUTES: tuple[Route, ...] = (
-    Route("GET", ROOT, export_metrics, Style.COMPACT, "exportMetrics", Spec(_ENTITIES)),
-    SCHEMA_ROUTE,
-)
+"""This one needs no batch."""

@@ -53,6 +53,11 @@ def compact(document: Document) -> str:
     return "".join(out)
 
 
+def nested(document: Document, style: Style, depth: int) -> str:
+    """`document` as it stands within a longer text of that style, `depth` levels below the top."""
+    return pretty(document, HEAPSTER, depth) if style is Style.PRETTY else compact(document)
+
+
 def string(text: str) -> str:
     """`text` between quotes; `<`, `>` and `&` are escaped, as for use within HTML."""
     return f'"{_UNSAFE.sub(_escaped, text)}"'

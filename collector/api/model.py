@@ -51,14 +51,18 @@ def _cluster(batch: DataBatch, _params: Params) -> int:
     return batch.entities.cluster
 
 
-def _node(batch: DataBatch, params: Params) -> int:
-    """By node name, or by the host name that the node list prints."""
-    entities, name = batch.entities, params["node"]
+def find_node(batch: DataBatch, name: str) -> int:
+    """The row of a node, by its name or by the host name that the node list prints; NULL when there is none."""
+    entities = batch.entities
     row = entities.find_node(name)
     if row == NULL:
         hosts = (row for row in batch.rows_of(Kind.NODE).tolist() if _host_name(batch, row) == name)
         row = next(hosts, NULL)
     return row
+
+
+def _node(batch: DataBatch, params: Params) -> int:
+    return find_node(batch, params["node"])
 
 
 def _namespace(batch: DataBatch, params: Params) -> int:
@@ -193,7 +197,7 @@ class _Question:
         start, end = request.argument("start"), request.argument("end")
         self._start = parse_time(start) if start else BEGINNING
         self._end = parse_time(end) if end else context.now()
-        self._labels = _labels(request.argument("labels"))
+        self._labels = parse_labels(request.argument("labels"))
         metric = request.params["metric"]
         self._metric = DEPRECATED.get(metric, metric)
         self._store = context.store
@@ -228,7 +232,7 @@ def unsigned(value: float) -> int:
     return int(value) & 0xFFFF_FFFF_FFFF_FFFF
 
 
-def _labels(text: str) -> dict[str, str]:
+def parse_labels(text: str) -> dict[str, str]:
     """`k:v,k:v` as a mapping; nothing but the first colon of a pair divides it."""
     labels: dict[str, str] = {}
     for pair in text.split(",") if text else ():
@@ -243,10 +247,10 @@ def _route(path: str, handler: Handler, name: str, style: Style = Style.PRETTY) 
     return Route("GET", ROOT + path, handler, style, name)
 
 
-_POD = "/namespaces/{namespace}/pods/{pod}"
-_CONTAINER = f"{_POD}/containers/{{container}}"
-_FREE = "/nodes/{node}/freecontainers/{container}"
-_PODS = "/namespaces/{namespace}/pod-list/{pods}"
+POD = "/namespaces/{namespace}/pods/{pod}"
+CONTAINER = f"{POD}/containers/{{container}}"
+FREE = "/nodes/{node}/freecontainers/{container}"
+PODS = "/namespaces/{namespace}/pod-list/{pods}"
 
 ROUTES: tuple[Route, ...] = (
     _route("/debug/allkeys", all_keys, "debugAllKeys"),
@@ -256,16 +260,16 @@ ROUTES: tuple[Route, ...] = (
     _route("/nodes/{node}/metrics", names(_node), "availableNodeMetrics"),
     _route("/nodes/{node}/metrics/{metric:*}", series(_node), "nodeMetrics"),
     _route("/nodes/{node}/freecontainers", children(Kind.SYS_CONTAINER, _node), "systemContainerList"),
-    _route(f"{_FREE}/metrics", names(_free_container), "availableMetrics"),
-    _route(f"{_FREE}/metrics/{{metric:*}}", series(_free_container), "freeContainerMetrics"),
+    _route(f"{FREE}/metrics", names(_free_container), "availableMetrics"),
+    _route(f"{FREE}/metrics/{{metric:*}}", series(_free_container), "freeContainerMetrics"),
     _route("/namespaces", namespace_list, "namespaceList"),
     _route("/namespaces/{namespace}/metrics", names(_namespace), "availableNamespaceMetrics"),
     _route("/namespaces/{namespace}/metrics/{metric:*}", series(_namespace), "namespaceMetrics"),
     _route("/namespaces/{namespace}/pods", children(Kind.POD, _namespace), "namespacePodList"),
-    _route(f"{_PODS}/metrics/{{metric:*}}", pod_list, "podListMetric", Style.COMPACT),
-    _route(f"{_POD}/metrics", names(_pod), "availablePodMetrics"),
-    _route(f"{_POD}/metrics/{{metric:*}}", series(_pod), "podMetrics"),
-    _route(f"{_POD}/containers", children(Kind.POD_CONTAINER, _pod), "podContainerList"),
-    _route(f"{_CONTAINER}/metrics", names(_container), "availableContainerMetrics"),
-    _route(f"{_CONTAINER}/metrics/{{metric:*}}", series(_container), "podContainerMetrics"),
+    _route(f"{PODS}/metrics/{{metric:*}}", pod_list, "podListMetric", Style.COMPACT),
+    _route(f"{POD}/metrics", names(_pod), "availablePodMetrics"),
+    _route(f"{POD}/metrics/{{metric:*}}", series(_pod), "podMetrics"),
+    _route(f"{POD}/containers", children(Kind.POD_CONTAINER, _pod), "podContainerList"),
+    _route(f"{CONTAINER}/metrics", names(_container), "availableContainerMetrics"),
+    _route(f"{CONTAINER}/metrics/{{metric:*}}", series(_container), "podContainerMetrics"),
 )

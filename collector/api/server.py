@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Protocol
@@ -12,11 +12,11 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from collector.api import API_ROOTS, ROUTES
+from collector.api import offered
 from collector.api.dispatch import Dispatcher, Outcome
 from collector.api.gate import REFUSED, Ask, Gate
 from collector.api.negotiation import Compressor, heapster_encoding, standard_encoding
-from collector.api.route import Context, Route
+from collector.api.route import Context
 from collector.api.tls import ServingCertificates
 from collector.api.tlslink import TlsListener
 from collector.errors import StartError
@@ -46,10 +46,10 @@ class Answering(Protocol):
 
 
 class ApiServer:
-    """Serves a route table on one address. `start` listens, `stop` ends it; the constructor does neither.
+    """Serves on one address. `start` listens, `stop` ends it; the constructor does neither.
 
-    With `tls` it speaks HTTPS only; a `gate` is asked about every request first; a `dispatcher` takes the place of one
-    made from `routes`. `flag` and `host_flag` are what to turn when the address cannot be had.
+    With `tls` it speaks HTTPS only; a `gate` is asked about every request first. Without a `dispatcher` it answers what
+    the main port offers. `flag` and `host_flag` are what to turn when the address cannot be had.
     """
 
     def __init__(
@@ -60,8 +60,6 @@ class ApiServer:
         port: int = 8082,
         flag: str = "--heapster-port",
         host_flag: str = "--listen-ip",
-        routes: Iterable[Route] = ROUTES,
-        api_roots: Sequence[str] = API_ROOTS,
         dispatcher: Answering | None = None,
         tls: ServingCertificates | None = None,
         gate: Gate | None = None,
@@ -73,7 +71,7 @@ class ApiServer:
         self._host_flag = host_flag
         self._tls = tls
         self._gate = gate
-        self._dispatcher: Answering = dispatcher or Dispatcher(context, routes, api_roots)
+        self._dispatcher: Answering = dispatcher or Dispatcher(context, *offered(context))
         self._runner: web.ServerRunner | None = None
 
     @property

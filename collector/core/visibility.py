@@ -10,7 +10,7 @@ kind of entity, changes nothing for their readers unless `--extended-metrics` is
     visibility.labeled(group)               bool (metrics of a labelled group,)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,9 @@ class Visibility:
 
     def plain(self, metrics: MetricTable) -> NDArray[np.bool_]:
         """Which columns may be shown for which kinds: (metrics, kinds)."""
-        return np.array([[self.shows(metric, kind) for kind in Kind] for _, metric in metrics], np.bool_)
+        if self.extended:
+            return np.ones((len(metrics), len(Kind)), np.bool_)
+        return np.concatenate([_STANDARD, _mask(metrics.descriptors[len(METRICS) :])])
 
     def labeled(self, group: LabeledGroup) -> NDArray[np.bool_]:
         """Which metrics of a labelled group may be shown: (metrics of the group,)."""
@@ -56,6 +58,14 @@ class Visibility:
 
 HEAPSTERS = Visibility()
 """As Heapster had it."""
+
+
+def _mask(metrics: Sequence[MetricDescriptor]) -> NDArray[np.bool_]:
+    shown = [HEAPSTERS.shows(metric, kind) for metric in metrics for kind in Kind]
+    return np.array(shown, np.bool_).reshape(-1, len(Kind))
+
+
+_STANDARD = _mask(METRICS)
 
 EVERYTHING = Visibility(extended=True)
 """Whatever there is."""

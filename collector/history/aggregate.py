@@ -12,11 +12,21 @@ Values = NDArray[Any]
 
 
 def _median(values: Values) -> float:
-    return float(np.median(values))
+    """The middle one, or the lower of two and half the way to the other: exact also where their sum is not."""
+    lower, upper = (values.size - 1) // 2, values.size // 2
+    middle = np.partition(values, (lower, upper))
+    low, high = middle[lower].item(), middle[upper].item()
+    return float(low) + float(high - low) / 2
 
 
 def _average(values: Values) -> float:
-    return float(np.mean(values))
+    """Integers are summed as such, floats from the first to the last, as any other order has other last digits."""
+    if values.dtype == np.int64:
+        largest = max(int(values.max()), -int(values.min()))
+        total = float(int(values.sum()) if largest * values.size < 2**63 else sum(values.tolist()))
+    else:
+        total = float(np.add.accumulate(values)[-1])
+    return total / values.size
 
 
 def _count(values: Values) -> int:
@@ -79,8 +89,8 @@ def _pick(values: Values, aggregation: Aggregation) -> int | None:
 
 
 def _time_of_whole(series: Series, aggregations: Collection[Aggregation], start: int) -> int:
-    if len(aggregations) == 1:
-        (only,) = aggregations
+    if len(set(aggregations)) == 1:
+        only = next(iter(aggregations))
         picked = _pick(series.values, only) if only in _PERCENTS else None
         if picked is not None:
             return int(series.times[picked])

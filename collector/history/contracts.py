@@ -8,12 +8,19 @@ it (a caller who means them exclusively asks from `start + 1` to `end - 1`).
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.core.contracts import Sink
 from collector.core.metrics import Kind
+
+MAX_POINTS = 500_000
+"""Most points, or buckets, of one answer, all its entities together; beyond it a store raises HistoryError."""
+
+MAX_NAMES = 100_000
+"""Most names of one list."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,12 +44,15 @@ class EntityKey:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric of one entity over time, oldest first: two parallel arrays."""
+    """One metric of one entity over time, oldest first, then by value: two parallel arrays.
+
+    Several values at one time are those of a labelled metric, asked for without its labels.
+    """
 
     times: NDArray[np.int64]
     """Batch timestamps, ns since the epoch."""
     values: NDArray[np.int64] | NDArray[np.float64]
-    """int64 for integer metrics: they stay exact."""
+    """int64 for integer metrics: they stay exact. A store that cannot tell has int64 where every value is whole."""
 
     def __len__(self) -> int:
         return self.times.size
@@ -51,6 +61,14 @@ class Series:
     def empty(cls) -> "Series":
         """No points."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
+
+    @classmethod
+    def ordered(cls, times: NDArray[np.int64], values: NDArray[np.int64] | NDArray[np.float64]) -> "Series":
+        """The series of points in any order."""
+        if (times[1:] > times[:-1]).all():
+            return cls(times, values)
+        order = np.lexsort((values, times))
+        return cls(times[order], values[order])
 
 
 class Aggregation(StrEnum):
@@ -78,19 +96,25 @@ class Bucket:
 
 
 class History(Protocol):
-    """A store of past batches. Every method may raise HistoryError; none waits for ever.
+    """A store of past batches. Every method may raise HistoryError; none waits for ever, none answers without bound.
 
     An entity, metric or range without points has an empty answer: what is unknown and what is not there are one.
     """
 
+    without_pod_ids: str
+    """Why nothing can be found by `pod_id`, and what to turn; empty when it can."""
+
     async def entities(
         self, kind: Kind, start: int, end: int, *, namespace: str = "", pod: str = "", node: str = ""
     ) -> list[EntityKey]:
-        """The entities of `kind` that existed in the range, sorted; of one namespace, pod or node when it is given."""
+        """The entities of `kind` that existed in the range, sorted; of one namespace, pod or node when it is given.
+
+        A store may know existence only roughly: then some that were there shortly before or after are among them.
+        """
         ...
 
     async def metric_names(self, key: EntityKey, start: int, end: int) -> list[str]:
-        """The metrics, plain and labelled, that the entity has a value of in the range, sorted."""
+        """The metrics, plain and labelled, that the entity has a value of in the range, sorted; as roughly."""
         ...
 
     async def series(
@@ -121,4 +145,13 @@ class History(Protocol):
 
     async def stop(self) -> None:
         """End what is under way and release connections. Called once."""
+        ...
+
+
+@runtime_checkable
+class HistoricalSink(Sink, Protocol):
+    """A sink that keeps a past: what it has written can be asked back."""
+
+    def history(self) -> History | None:
+        """The past as this sink keeps it, with connections of its own; None when, as configured, it keeps none."""
         ...

@@ -29,6 +29,8 @@ Rows = Mapping[str, NDArray[Any]]
 class Query:
     """`SELECT {columns} FROM the files WHERE {conditions} {tail}`.
 
+    With a `limit` no more than so many rows of the files are taken, whichever.
+
     The texts are constants of this program; what comes from outside is in `parameters` (`$name` in the texts).
     """
 
@@ -36,6 +38,7 @@ class Query:
     conditions: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tail: str = ""
+    limit: int = 0
 
 
 class Database:
@@ -111,10 +114,10 @@ class Database:
     def _run(self, running: "_Running", paths: list[Path], start: int, end: int, query: Query, *, union: bool) -> Rows:
         """Run a query. `union` copes with files of older versions, which lack columns; it opens them all at once."""
         conditions = ("epoch_ns(time) BETWEEN $start AND $end", *query.conditions)
-        text = (
-            f"SELECT {query.columns} FROM read_parquet($files, union_by_name = {union}) "  # noqa: S608  # see Query
-            f"WHERE {' AND '.join(conditions)} {query.tail}"
-        )
+        source = f"FROM read_parquet($files, union_by_name = {union}) WHERE {' AND '.join(conditions)}"
+        if query.limit:
+            source = f"FROM (SELECT * {source} LIMIT {query.limit})"
+        text = f"SELECT {query.columns} {source} {query.tail}"
         parameters = {"files": [_literal(path) for path in paths], "start": start, "end": end, **query.parameters}
         with running.cursor(self._open()) as cursor:
             found: Rows = cursor.execute(text, parameters).fetchnumpy()

@@ -56,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument(
         "--psi", action=argparse.BooleanOptionalAction, default=True, help="report pressure stall sections"
     )
+    known.add_argument(
+        "--old-kubelets",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="kubelets that serve cAdvisor's JSON",
+    )
     known.add_argument("--ready-file", "--port-file", type=Path, help="write the line of JSON to this file too")
     known.add_argument("--until-eof", action="store_true", help="stop when standard input ends, as well as by signal")
     return known

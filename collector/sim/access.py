@@ -4,12 +4,12 @@ FORBIDDEN_TOKEN = "sim-forbidden"  # noqa: S105 - a name for tests, it opens not
 FORBIDDEN_USER = "system:serviceaccount:default:default"
 
 
-def kubelet_refusal(authorization: str, token: str, subresource: str) -> tuple[int, bytes] | None:
+def kubelet_refusal(authorization: str, token: str, subresource: str, verb: str = "get") -> tuple[int, bytes] | None:
     """Status and text a kubelet refuses with, or None; words of a recorded 1.36.2 kubelet."""
     given = authorization.removeprefix("Bearer ")
     if given == token:
         return None
     if given == FORBIDDEN_TOKEN:
-        reason = f"user={FORBIDDEN_USER}, verb=get, resource=nodes, subresource(s)=[{subresource}]"
+        reason = f"user={FORBIDDEN_USER}, verb={verb}, resource=nodes, subresource(s)=[{subresource}]"
         return 403, f"Forbidden ({reason})".encode()
     return 401, b"Unauthorized"

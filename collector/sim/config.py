@@ -34,6 +34,8 @@ class SimConfig:
     """Seconds between two samples of one entity, as cAdvisor's housekeeping interval."""
     psi: bool = True
     """Report pressure stall sections, as kubelets from 1.34 do."""
+    old_kubelets: bool = False
+    """Kubelets before 1.12, on docker: cAdvisor's JSON at /stats/container/, old labels in its text."""
     down: float = 0.0
     """Fraction of nodes that refuse connections."""
     slow: float = 0.0

@@ -1,4 +1,4 @@
-"""Just enough HTTP/1.1 for a kubelet: read GET requests, write answers, stay alive.
+"""Just enough HTTP/1.1 for a kubelet: read requests, write answers, stay alive.
 
 A kubelet's answers are the hot loop of every benchmark, so the five thousand connections of a large cluster get a
 protocol of one screen instead of a web framework (measured: 35 microseconds of CPU less an answer). The API server
@@ -8,13 +8,14 @@ uses aiohttp.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
 MOST_HEAD_BYTES = 65_536
+MOST_BODY_BYTES = 65_536
 PIECE_BYTES = 65_536
 """Largest write: a TLS connection keeps a buffer of that size for ever, and there are thousands of them."""
 
@@ -28,6 +29,9 @@ class Request:
     query: str
     authorization: str
     close: bool
+    length: int = 0
+    """of the body that follows"""
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,12 @@ class KubeletProtocol(asyncio.Protocol):
                 if len(self._received) > MOST_HEAD_BYTES:
                     self.abort()
                 return
-            head, self._received = self._received[:end], self._received[end + 4 :]
-            request = _parse(head)
+            request = _parse(self._received[:end])
+            if request is not None and request.length:
+                if len(self._received) < end + 4 + request.length:
+                    return
+                request = replace(request, body=self._received[end + 4 : end + 4 + request.length])
+            self._received = self._received[end + 4 + (request.length if request else 0) :]
             if request is None:
                 self._transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 self._transport.close()
@@ -183,7 +191,7 @@ def _parse(head: bytes) -> Request | None:
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return None
-    authorization, close = "", words[2] == "HTTP/1.0"
+    authorization, close, length = "", words[2] == "HTTP/1.0", 0
     for line in lines:
         name, _, text = line.partition(":")
         match name.lower():
@@ -191,9 +199,13 @@ def _parse(head: bytes) -> Request | None:
                 authorization = text.strip()
             case "connection":
                 close = "close" in text.lower()
-            case "content-length" | "transfer-encoding" if text.strip() != "0":
-                return None  # nothing a kubelet is asked here has a body
+            case "content-length":
+                if not text.strip().isdecimal() or int(text) > MOST_BODY_BYTES:
+                    return None
+                length = int(text)
+            case "transfer-encoding":
+                return None  # what a kubelet is asked here has a length
             case _:
                 pass
     path, _, query = words[1].partition("?")
-    return Request(words[0], path, query, authorization, close)
+    return Request(words[0], path, query, authorization, close, length)

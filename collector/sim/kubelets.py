@@ -1,7 +1,7 @@
 """The kubelets: one listening socket a node, all of them served by this process.
 
-Routes as on a real kubelet: /stats/summary (with or without a slash at its end), /metrics/resource, /healthz. Every
-route but /healthz wants the bearer token.
+Routes as on a real kubelet: /stats/summary (with or without a slash at its end), /metrics/resource, /metrics/cadvisor,
+/healthz, and with old kubelets POST /stats/container/. Every route but /healthz wants the bearer token.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from collector.sim.http import Answer, KubeletProtocol, Request
 
 _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 _RUNTIME_GONE = b"Internal Error: failed to list pod stats: rpc error: code = Unavailable desc = connection error\n"
+_TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _PORT_ATTEMPTS = 20
 
 
@@ -32,6 +33,12 @@ class NodeAnswers(Protocol):
 
     def resource(self, node: int) -> bytes | None:
         """The body of /metrics/resource, now; None where the kubelet has no such endpoint."""
+
+    def cadvisor(self, node: int) -> bytes | None:
+        """The body of /metrics/cadvisor, now; None where the kubelet has no such endpoint."""
+
+    def containers(self, node: int, question: bytes) -> bytes | None:
+        """The answer to a POST to /stats/container/, now; None for a question that cannot be understood."""
 
 
 class Kubelets:
@@ -125,9 +132,12 @@ class Kubelets:
         if path == "/healthz":
             return _text(200, b"ok")
         subresource = "stats" if path.startswith("/stats") else "metrics"
-        refusal = kubelet_refusal(request.authorization, self._config.token, subresource)
+        verb = "create" if request.method == "POST" else "get"
+        refusal = kubelet_refusal(request.authorization, self._config.token, subresource, verb)
         if refusal is not None:
             return _text(*refusal)
+        if request.path == "/stats/container/":
+            return self._containers(node, request)
         if request.method != "GET":
             return _text(405, b"405: Method Not Allowed")
         if path == "/stats/summary":
@@ -137,9 +147,22 @@ class Kubelets:
         resource = self._answers.resource(node) if path == "/metrics/resource" else None
         if resource is not None:
             started = ("Process-Start-Time-Unix", str(int(self._started)))
-            content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
-            return Answer(200, resource, content_type, headers=(started,))
+            return Answer(200, resource, _TEXT_FORMAT, headers=(started,))
+        cadvisor = self._answers.cadvisor(node) if path == "/metrics/cadvisor" else None
+        if cadvisor is not None:
+            return Answer(200, cadvisor, _TEXT_FORMAT)
         return _text(404, b"404: Page Not Found" if path.startswith("/stats") else b"404 page not found\n")
+
+    def _containers(self, node: int, request: Request) -> Answer:
+        """CAdvisor's JSON; current kubelets do not have it."""
+        if not self._config.old_kubelets:
+            return _text(404, b"404: Page Not Found")
+        if request.method != "POST":
+            return _text(405, b"405: Method Not Allowed")
+        body = self._answers.containers(node, request.body)
+        if body is None:
+            return _text(400, b"invalid request\n")
+        return Answer(200, body, content_type="application/json")
 
     def _garbage(self, node: int, request: Request) -> Answer:
         """HTML from even nodes, bytes that are no text from odd ones."""

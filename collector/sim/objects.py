@@ -17,6 +17,7 @@ from collector.sim.versions import event_version
 from collector.sim.workloads import ContainerSpec, Kind, Workload
 
 KUBELET_VERSION = "v1.36.2"
+OLD_KUBELET_VERSION = "v1.10.13"
 HEARTBEAT_SECONDS = 300
 Json = dict[str, Any]
 
@@ -63,7 +64,7 @@ class ClusterObjects:
         plan = self._plan
         name, boot = plan.node_names[node], int(plan.nodes.boot[node])
         beat = self.last_heartbeat(node, second)
-        machine = make_uid(plan.config.seed, "machine", node)
+        machine, old = make_uid(plan.config.seed, "machine", node), plan.config.old_kubelets
         return {
             "metadata": {
                 "name": name,
@@ -89,8 +90,8 @@ class ClusterObjects:
                     "bootID": make_uid(plan.config.seed, "boot", node),
                     "kernelVersion": "6.12.9-cloud-amd64",
                     "osImage": "Debian GNU/Linux 13 (trixie)",
-                    "containerRuntimeVersion": "containerd://2.1.4",
-                    "kubeletVersion": KUBELET_VERSION,
+                    "containerRuntimeVersion": "docker://17.3.2" if old else "containerd://2.1.4",
+                    "kubeletVersion": OLD_KUBELET_VERSION if old else KUBELET_VERSION,
                     "kubeProxyVersion": "",
                     "operatingSystem": "linux",
                     "architecture": "amd64",

@@ -109,6 +109,14 @@ class ReplayedWorld:
         """Nothing: the recordings are of the summary, as on a kubelet without the light endpoint."""
         del node
 
+    def cadvisor(self, node: int) -> None:
+        """Nothing either."""
+        del node
+
+    def containers(self, node: int, question: bytes) -> None:
+        """Nothing either."""
+        del node, question
+
     def collections(self, addresses: tuple[str, ...], kubelet_port: int) -> dict[str, Collection]:
         """Nodes, pods and namespaces, synthesised from what the recordings name."""
         nodes = [

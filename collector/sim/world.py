@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+from collector.sim.cadvisor_json import answer
+from collector.sim.cadvisor_text import write_cadvisor_text
+from collector.sim.cgroups import cgroups
 from collector.sim.config import SimConfig
 from collector.sim.inventory import Collection, Nodes, Pods, StaticCollection
 from collector.sim.objects import ClusterObjects
@@ -25,6 +28,12 @@ class World(Protocol):
 
     def resource(self, node: int) -> bytes | None:
         """The body of /metrics/resource, now; None where the kubelet has no such endpoint."""
+
+    def cadvisor(self, node: int) -> bytes | None:
+        """The body of /metrics/cadvisor, now; None where the kubelet has no such endpoint."""
+
+    def containers(self, node: int, question: bytes) -> bytes | None:
+        """The answer to a POST to /stats/container/, now; None for a question that cannot be understood."""
 
     def collections(self, addresses: tuple[str, ...], kubelet_port: int) -> dict[str, Collection]:
         """The API server's collections, by resource name."""
@@ -51,6 +60,15 @@ class InventedWorld:
     def resource(self, node: int) -> bytes:
         """The body of /metrics/resource, now."""
         return write_resource(self._plan, self._writer, node, self._clock())
+
+    def cadvisor(self, node: int) -> bytes:
+        """The body of /metrics/cadvisor, now."""
+        found = cgroups(self._plan, self._writer, node, self._clock())
+        return write_cadvisor_text(found, old=self._plan.config.old_kubelets)
+
+    def containers(self, node: int, question: bytes) -> bytes | None:
+        """The answer to a POST to /stats/container/, now; None for a question that cannot be understood."""
+        return answer(question, cgroups(self._plan, self._writer, node, self._clock()))
 
     def collections(self, addresses: tuple[str, ...], kubelet_port: int) -> dict[str, Collection]:
         """Nodes, pods and namespaces."""

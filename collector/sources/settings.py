@@ -72,7 +72,8 @@ class SourceSettings:
                 "kubeletPort", SECURE_PORT if https else READ_ONLY_PORT, minimum=1, maximum=65_535
             ),
             kubelet_https=https,
-            host_id_annotation=uri.text("host_id_annotation"),
+            # Heapster's cAdvisor source did not know this option.
+            host_id_annotation="" if uri.key == "kubernetes" else uri.text("host_id_annotation"),
             cadvisor=uri.boolean("cadvisor"),
             cgroups=_pattern(uri, "cgroups"),
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from collector.core.batch import DataBatch
 from collector.errors import ExportError, StartError, UsageError
+from collector.history.parquet import ParquetHistory
 from sinks.base import SinkUri
 from sinks.history.columns import tick_tables
 from sinks.history.files import HOUR_NS, Disk
@@ -66,6 +67,10 @@ class HistorySink:
             // SECOND_NS,
             max_bytes=uri.integer("max_bytes", 0, minimum=0, maximum=2**60),
         )
+
+    def history(self) -> ParquetHistory:
+        """The past in this directory."""
+        return ParquetHistory(self.directory)
 
     def start(self) -> None:
         """Take the directory now, so that what is wrong with it is known at start. Blocking; raises StartError."""

@@ -46,6 +46,7 @@ class LineEncoder:
         cluster_name: str = "default",
         with_fields: bool = False,
         disable_counters: bool = False,
+        with_pod_id: bool = False,
         chunk_points: int = CHUNK_POINTS,
         chunk_bytes: int = CHUNK_BYTES,
         visibility: Visibility = HEAPSTERS,
@@ -53,6 +54,7 @@ class LineEncoder:
         self.cluster_name = cluster_name
         self.with_fields = with_fields
         self.disable_counters = disable_counters
+        self.with_pod_id = with_pod_id
         self.chunk_points = chunk_points
         self.chunk_bytes = chunk_bytes
         self.visibility = visibility
@@ -79,7 +81,7 @@ class LineEncoder:
 
     def _pieces(self, batch: DataBatch) -> Iterator[Chunk]:
         if self._tags is None or self._tags.entities is not batch.entities:
-            self._tags = TagTable(batch.entities, self.cluster_name)
+            self._tags = TagTable(batch.entities, self.cluster_name, with_pod_id=self.with_pod_id)
         shown = self.visibility.plain(batch.metrics)
         metrics = [self._writer(metric, batch.timestamp, shown=bool(shown[m].any())) for m, metric in batch.metrics]
         block = min(BLOCK, self.chunk_points)
@@ -111,13 +113,17 @@ class LineEncoder:
         exists, kinds = batch.exists[block], batch.entities.kind[block]
         tags.refresh(block.start + np.flatnonzero(exists))
         texts, usable = tags.texts[block], exists & tags.usable[block]
-        present = batch.present[: len(metrics), block]
-        for m in np.flatnonzero(present.any(axis=1)).tolist():
+        present: NDArray[np.bool_] = batch.present[: len(metrics), block]
+        there = kinds[exists]
+        if (there == there[0]).all():  # the rule: rows come in slabs of a kind
+            columns = shown[:, there[0]]
+        else:
+            columns, present = np.ones(len(metrics), np.bool_), present & shown[:, kinds]
+        for m in np.flatnonzero(present.any(axis=1) & columns).tolist():
             if (writer := metrics[m]) is None:
                 continue
-            visible = present[m] & shown[m, kinds]
-            places = np.flatnonzero(visible & usable)
-            self.omitted += int(np.count_nonzero(visible & exists)) - places.size
+            places = np.flatnonzero(present[m] & usable)
+            self.omitted += int(np.count_nonzero(present[m] & exists)) - places.size
             yield from self._piece(writer, texts[places], batch.column(m)[block][places])
 
     def _labeled(self, batch: DataBatch, group: str, writers: "list[_Writer | None]", block: slice) -> Iterator[Chunk]:

@@ -15,6 +15,8 @@ SECOND = 1_000_000_000
 MINIMUM_RETENTION_NS = 3_600 * SECOND
 """InfluxDB keeps nothing for less than an hour, or for ever."""
 
+DEFAULT_CLUSTER_NAME = "default"
+
 V2_OPTIONS = ("org", "bucket", "token", "token_file")
 """Any of these makes it the 2.x API, unless `api` says otherwise."""
 
@@ -42,6 +44,8 @@ class InfluxdbOptions:
     token_file: Path | None
     """Holds the token; read again after each reconnect, for tokens that are renewed."""
     cluster_name: str
+    store_pod_id: bool
+    """Whether `pod_id` is a tag, so that pods can be found by it; Heapster's had none."""
     with_fields: bool
     disable_counters: bool
     concurrency: int
@@ -70,7 +74,8 @@ class InfluxdbOptions:
             bucket=uri.text("bucket") or uri.text("db", "k8s"),
             token=uri.text("token") or _token_of_user(uri),
             token_file=uri.file("token_file"),
-            cluster_name=uri.text("cluster_name", "default"),
+            cluster_name=uri.text("cluster_name", DEFAULT_CLUSTER_NAME),
+            store_pod_id=uri.boolean("store_pod_id"),
             with_fields=uri.boolean("withfields"),
             disable_counters=uri.boolean("disable_counter_metrics"),
             concurrency=uri.integer("concurrency", 1, minimum=1, maximum=64),

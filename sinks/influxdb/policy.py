@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.durations import parse_duration_ns
+from collector.history.influxql import identifier
 
 HEAPSTER_POLICY = "default"
 
@@ -96,12 +97,6 @@ def shard_ns(retention_ns: int) -> int:
     if retention_ns == 0 or retention_ns > 180 * DAY:
         return 7 * DAY
     return DAY if retention_ns >= 2 * DAY else HOUR
-
-
-def identifier(name: str) -> str:
-    """`name` quoted for InfluxQL."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
 
 
 def duration(ns: int | None) -> str:

@@ -7,14 +7,17 @@ from typing import Self
 
 from collector.core.batch import DataBatch
 from collector.errors import ExportError
+from collector.history.influxdb import InfluxHistory, InfluxServer
+from collector.history.influxql import Schema
 from collector.logs import WRITES
 from sinks.base import SinkUri
 from sinks.influxdb.encoder import Chunk, LineEncoder
-from sinks.influxdb.options import InfluxdbOptions
+from sinks.influxdb.options import DEFAULT_CLUSTER_NAME, InfluxdbOptions
 from sinks.influxdb.v1 import WireV1
 from sinks.influxdb.wire import Wire
 
 _logger = logging.getLogger(__name__)
+NO_POD_IDS = "the influxdb sink stores no pod ids; with its option store_pod_id=true it does from then on"
 
 
 class InfluxdbSink:
@@ -26,12 +29,14 @@ class InfluxdbSink:
     name = "InfluxDB Sink"
 
     def __init__(self, options: InfluxdbOptions) -> None:
+        self._options = options
         self._concurrency = options.concurrency
         self._encoder = LineEncoder(
             cluster_name=options.cluster_name,
             with_fields=options.with_fields,
             disable_counters=options.disable_counters,
             visibility=options.visibility,
+            with_pod_id=options.store_pod_id,
         )
         self._wire = _wire(options)
 
@@ -43,6 +48,28 @@ class InfluxdbSink:
     def encode(self, batch: DataBatch) -> Iterator[Chunk]:
         """The batch as line protocol, one chunk a write: pure."""
         return self._encoder.encode(batch)
+
+    def history(self) -> InfluxHistory | None:
+        """The past in this database, over connections of its own; None with `api=v2`, which has no InfluxQL."""
+        wire, options = self._wire, self._options
+        if not isinstance(wire, WireV1):
+            return None
+        server = InfluxServer(
+            url=options.url,
+            database=options.database,
+            user=options.user,
+            password=options.password,
+            tls=options.tls,
+            timeout_s=options.timeout_ns / 1e9,
+        )
+        # Only where a name was chosen: what an older collector wrote may lack the tag or have the default one.
+        cluster_name = "" if options.cluster_name == DEFAULT_CLUSTER_NAME else options.cluster_name
+        return InfluxHistory(
+            server,
+            Schema(with_fields=options.with_fields, cluster_name=cluster_name),
+            policy=lambda: wire.policy_name,
+            without_pod_ids="" if options.store_pod_id else NO_POD_IDS,
+        )
 
     async def export(self, batch: DataBatch) -> None:
         """Write one frozen batch, at most `concurrency` chunks at the same time. Raises ExportError."""

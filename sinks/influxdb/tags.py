@@ -11,7 +11,8 @@ from collector.core.entities import EntityTable
 from sinks.influxdb.text import escape_key
 
 DROPPED = frozenset({"namespace_id", "pod_id", "hostname", "host_id"})
-"""Labels that are no tags: they would give an entity a new series without telling more about it (section 9.1)."""
+"""Labels that are no tags: they would give an entity a new series without telling more about it (section 9.1). One
+option of the sink makes `pod_id` a tag all the same."""
 
 LABELED_KEY = "resource_id"
 """The one label of nearly every labelled value."""
@@ -29,7 +30,7 @@ class TagTable:
     and is rendered again only when its `label_version` has changed, which is unique to one label set of one owner.
     """
 
-    def __init__(self, entities: EntityTable, cluster_name: str) -> None:
+    def __init__(self, entities: EntityTable, cluster_name: str, *, with_pod_id: bool = False) -> None:
         self.entities = entities
         self.texts: NDArray[np.object_] = np.empty(0, object)
         """(rows,) str."""
@@ -39,6 +40,7 @@ class TagTable:
         self._versions: NDArray[np.int64] = np.empty(0, np.int64)
         self._labels: list[tuple[tuple[tuple[str, str], ...], str] | None] = []
         self._added = {"cluster_name": cluster_name} if cluster_name else {}
+        self._dropped = DROPPED - {"pod_id"} if with_pod_id else DROPPED
 
     def refresh(self, rows: NDArray[Any]) -> None:
         """Render the tags of those of `rows` whose label sets are new or have changed."""
@@ -87,7 +89,7 @@ class TagTable:
         return "".join([_tag(*pair) for pair in self._pairs(self.entities.label_set(row) | own)])
 
     def _pairs(self, labels: Mapping[str, str]) -> list[tuple[str, str]]:
-        return sorted((k, v) for k, v in {**labels, **self._added}.items() if v and k and k not in DROPPED)
+        return sorted((k, v) for k, v in {**labels, **self._added}.items() if v and k and k not in self._dropped)
 
     def _make_room(self) -> None:
         grow = self.entities.label_version.size - self.texts.size

@@ -56,6 +56,11 @@ class WireV1:
                 _logger.warning("%s: %s; making it again", self._url, words)
         raise refusal(self._url, status, words + _advice(status))
 
+    @property
+    def policy_name(self) -> str | None:
+        """The retention policy written to; None, as long as nothing was written, for the database's default one."""
+        return self._options.policy if self._target is None else self._target.get("rp")
+
     async def close(self) -> None:
         """Release the connections."""
         session, self._session, self._target = self._session, None, None

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from collector.api import API_ROOTS, ROUTES, STORELESS_ROUTES
+from collector.api import API_ROOTS, ROUTES, offered
 from collector.api.dispatch import Dispatcher
 from collector.api.health import MAX_AGE_NS
 from collector.api.route import Context, LastBatch
@@ -65,7 +65,7 @@ async def test_a_fault_is_told_by_the_single_check_only(state, reason):
 )
 async def test_where_no_batch_is_kept_the_cycle_is_asked(last, said):
     context = Context(MetricStore(), SelfMetrics(), clock=lambda: AT / SECOND, last_batch=lambda: last)
-    dispatcher = Dispatcher(context, STORELESS_ROUTES, API_ROOTS)
+    dispatcher = Dispatcher(context, *offered(context))
     answer = (await dispatcher.answer("GET", "/healthz/healthz", {})).answer
     assert answer.status == said[0]
     assert said[1] in {None, answer.body.decode()}

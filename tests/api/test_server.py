@@ -12,7 +12,7 @@ from api.golden import Replay
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from collector.api import dispatch, server
+from collector.api import dispatch, offered, server
 from collector.api.route import ANY, Answer, Context, Route, Style
 from collector.api.server import ApiServer
 from collector.core.store import MetricStore
@@ -182,7 +182,8 @@ async def test_a_handler_that_fails_is_a_500_and_is_logged(session, caplog):
         raise RuntimeError("no such luck")
 
     context = Context(MetricStore(), SelfMetrics())
-    running = ApiServer(context, host="127.0.0.1", port=0, routes=[Route(ANY, "/broken", broken, Style.PLAIN, "x")])
+    table = dispatch.Dispatcher(context, [Route(ANY, "/broken", broken, Style.PLAIN, "x")], [])
+    running = ApiServer(context, host="127.0.0.1", port=0, dispatcher=table)
     await running.start()
     async with session.get(f"http://127.0.0.1:{running.port}/broken") as response:
         assert response.status == 500
@@ -230,7 +231,7 @@ async def test_the_names_in_a_list_are_those_of_its_batch_however_late_it_is_rea
     replay = Replay()
     replay.until(0)
     pods = "/api/v1/model/namespaces/team-b/pods"
-    answer = (await dispatch.Dispatcher(replay.context, server.ROUTES, server.API_ROOTS).answer("GET", pods, {})).answer
+    answer = (await dispatch.Dispatcher(replay.context, *offered(replay.context)).answer("GET", pods, {})).answer
     replay.until(10)  # a pod of the first batch is long gone
     listed = json.loads(b"".join([chunk async for chunk in answer.body]))
     assert "api-102" in listed

@@ -111,6 +111,24 @@ async def test_the_model_api_answers_what_was_collected(cluster):
         assert 'heapster_nodes{state="ok"} 4.0' in own
 
 
+@pytest.mark.parametrize("extended", [False, True])
+async def test_who_sees_the_metrics_heapster_did_not_have(cluster, caplog, extended):
+    caplog.set_level("INFO", "sinks.log")
+    asked = options(cluster, extended_metrics=extended, sink=("log:",))
+    async with running(Collector(asked)) as collector, aiohttp.ClientSession() as session:
+        await two_ticks(collector, cluster)
+        base = f"http://127.0.0.1:{collector.port}"
+        names = await (await session.get(f"{base}/api/v1/model/metrics/")).json()
+        prometheus = await (await session.get(f"{base}/metrics/cluster")).text()
+    assert ("memory/working_set" in names) is extended
+    assert len(names) > 6 if extended else len(names) <= 6
+    assert (" memory/available = " in caplog.text) is extended
+    assert "      memory/working_set = " in caplog.text
+    for family in ("cluster_memory_working_set_bytes", "container_swap_usage_bytes", "node_imagefs_usage_bytes"):
+        assert f"\nheapster_{family}" in prometheus
+    assert "\nheapster_pod_cpu_pressure_waiting_seconds_total{" in prometheus
+
+
 @pytest.mark.parametrize("fault", ["down", "error", "garbage", "truncated", "hang"])
 async def test_a_faulty_node_costs_its_own_rows_and_nothing_else(cluster, fault, caplog):
     caplog.set_level("INFO", "collector.sources.scrape")

@@ -81,8 +81,16 @@ async def test_a_connection_serves_many_requests(simulate):
 
 async def test_a_request_that_is_none_is_answered_400(simulate):
     simulation = await simulate(nodes=1)
-    async with simulation.session.post(simulation.url(0), data=b"body") as response:
+    headers = {"Transfer-Encoding": "chunked"}  # a body without a length: nothing a kubelet is asked here has one
+    async with simulation.session.post(simulation.url(0), data=b"body", headers=headers) as response:
         assert response.status == 400
+
+
+async def test_a_request_with_a_body_leaves_the_connection_in_order(simulate):
+    simulation = await simulate(nodes=1)
+    async with simulation.session.post(simulation.url(0), data=b"b" * 30_000) as response:
+        assert response.status == 405
+    assert (await simulation.kubelet(0)).status == 200
 
 
 async def test_the_kubeconfig_and_token_file_lead_to_the_api_server(simulate):
