@@ -50,8 +50,9 @@ EMBEDDED = "history"
 class Collector:
     """One running collector: `start`, then `run`, then `stop`.
 
-    The constructor reads the options and opens nothing; `port_flag` is what to turn when the port is taken. Raises
-    UsageError for a malformed source or sink URI.
+    The constructor reads the options and opens nothing; `port_flag` is what to turn when the port is taken. `clock`
+    (Unix time in seconds) is the present of ages, of what is kept and of requests without an end. Raises UsageError
+    for a malformed source or sink URI.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Collector:
         *,
         ticked: Callable[[Tick], None] = lambda _tick: None,
         port_flag: str = "--heapster-port",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._options = options
+        self._clock = clock
         self._on_tick = ticked
         self._closing = contextlib.AsyncExitStack()
         # In Heapster's order: of several faults it is the first that is told.
@@ -73,7 +76,7 @@ class Collector:
         self.history = _history(options, built)
         stores = [sink for sink in sinks if isinstance(sink, MetricStore)]
         self._stored = bool(stores) or not options.disable_metric_sink
-        self.store = stores[0] if stores else MetricStore()
+        self.store = stores[0] if stores else MetricStore(clock=clock)
         """Stays empty with --disable-metric-sink."""
         self._given_sinks = sinks
         self.sinks = SinkManager(
@@ -86,6 +89,7 @@ class Collector:
         context = self._context = Context(
             self.store,
             self.metrics,
+            clock=clock,
             listers=self._listers,
             history=self.history,
             export_disabled=options.disable_export,
@@ -167,6 +171,7 @@ class Collector:
             plan=plan_of(settings),
             prepare=token.update,
             scraped=self.metrics.scraped,
+            clock=self._clock,
         )
         self._manager = Manager(
             self._source,
@@ -176,6 +181,7 @@ class Collector:
             offset_ns=options.scrape_offset,
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
+            clock=self._clock,
         )
         _settle_garbage_collector()
         log.info(

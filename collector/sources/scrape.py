@@ -128,12 +128,14 @@ class ScrapeManager:
         plan: SourcePlan = SourcePlan(SUMMARY),  # noqa: B008  a constant
         prepare: Callable[[], Awaitable[None]] | None = None,
         scraped: Callable[[str, str, float, str | None], None] = lambda *_: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is asked yet.
 
         `fetch` gets target, path and what to POST. `jitter_s` is the longest time over which the asking is spread,
         within half of `timeout_s`. `prepare` is awaited before each scrape: credentials are renewed there. `scraped` is
-        told of each answer: source label, node, seconds, reason of a failure or None.
+        told of each answer: source label, node, seconds, reason of a failure or None. Ages (`uptime`) count to `clock`,
+        Unix time in seconds.
         """
         self.name = plan.first.label
         self._fetch = fetch
@@ -147,6 +149,7 @@ class ScrapeManager:
         self._plan = plan
         self._prepare = prepare
         self._scraped = scraped
+        self._clock = clock
         self._fallbacks = Fallbacks()
         self._troubles: dict[tuple[str, Endpoint], str] = {}
         """Node and endpoint -> why it is left out or failed, as last logged: one line for each change."""
@@ -232,7 +235,7 @@ class ScrapeManager:
         if isinstance(answer, ScrapeError):
             return answer
         try:
-            sample = answer.endpoint.decode(answer.body, question.node, time.time_ns())
+            sample = answer.endpoint.decode(answer.body, question.node, int(self._clock() * 1e9))
         except DecodeError as error:
             return error
         for fault in sample.faults:
