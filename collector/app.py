@@ -36,7 +36,8 @@ from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import SelfMetrics
 from collector.sources.endpoints import plan_of
 from collector.sources.kubelet import KubeletClient, KubeletOptions
-from collector.sources.scrape import ScrapeManager, ScrapeReport
+from collector.sources.rounds import ScrapeReport
+from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
 from sinks.base import SinkUri, build
