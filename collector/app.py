@@ -26,6 +26,7 @@ from collector.history.contracts import HistoricalSink, History
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import KubeState, Listers
+from collector.light import LightCadence
 from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
@@ -86,12 +87,15 @@ class Collector:
             observer=self._exported,
         )
         self._last_batch: LastBatch | None = None
+        self.light: LightCadence | None = None
+        """The light cadence; None where nobody would ask for what it learns."""
         self._listers = Listers()
         context = self._context = Context(
             self.store,
             self.metrics,
             clock=clock,
             listers=self._listers,
+            light=lambda: self.light.store if self.light is not None else None,
             history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
@@ -160,10 +164,11 @@ class Collector:
         self._closing.push_async_callback(monitor.stop)
 
         pipeline = build_pipeline(state.pods, state.namespaces, state.nodes, self._copier, settings.host_id_annotation)
+        entities = EntityTable()
         self._source = ScrapeManager(
             client.fetch,
             state.nodes,
-            EntityTable(),
+            entities,
             MetricTable(),
             port=settings.kubelet_port,
             timeout_s=options.scrape_timeout / SECOND,
@@ -184,6 +189,17 @@ class Collector:
             lost=self.metrics.tick_lost,
             clock=self._clock,
         )
+        if self.secure is not None and options.light_resolution:
+            self.light = LightCadence(
+                options,
+                client.fetch,
+                state.nodes,
+                entities,
+                port=settings.kubelet_port,
+                prepare=token.update,
+                metrics=self.metrics,
+                clock=self._clock,
+            )
         _settle_garbage_collector()
         log.info(
             "collecting from %d nodes every %s", len(state.nodes.items), format_duration(options.metric_resolution)
@@ -195,6 +211,8 @@ class Collector:
         parts = [asyncio.create_task(self._manager.run(), name="ticks")]
         if self.secure is not None:
             parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        if self.light is not None:
+            parts.append(asyncio.create_task(self.light.run(), name="light cadence"))
         try:
             await asyncio.gather(*parts)
         finally:
