@@ -54,6 +54,8 @@ _MOST_SECONDS: Final = float(2**63 // _NANO - 1)
 _MOST_MS: Final = 2**63 // 10**6 - 1
 _MOST: Final = 2.0**63
 _NEWLINE: Final = 10
+_TIME_DIGITS: Final = 13
+"""Of milliseconds since 1970, from 2001 to 2286."""
 
 _LINE: Final = re.compile(rb"[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?:\{(.*)\})?[ \t]*([^{}]*)")
 _TIME: Final = re.compile(rb"-?[0-9]{1,18}")
@@ -73,12 +75,16 @@ class Layout:
     """(containers,), ns; 0 where the kubelet does not say."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Family:
     """The samples of one family: names with label texts and, in the same order, what follows them."""
 
     keys: list[bytes]
-    numbers: bytes
+    words: list[bytes]
+    """Value and time of each sample; of START, which has no time, the value."""
+
+    def __hash__(self) -> int:
+        return hash((*self.keys, *self.words))
 
 
 def decode_resource(body: bytes, node: str, read_at: int, before: object | None = None) -> LightSample:
@@ -164,10 +170,18 @@ def _cut(name: bytes, section: bytes) -> _Family | None:
         # The names before the braces are looked at with the label texts, when these are new.
         if len(parts) % 2 or len(keys) != len(numbers) or section.count(b"{") != len(keys):
             return None
-        return _Family(keys, b"".join(numbers))
+        text = b"".join(numbers)
+        if b"_" in text:  # which Python takes for a number's separator
+            return None
+        words = text.split()
+        if name != _STARTS:
+            times = b"".join(words[1::2])
+            if len(times) != _TIME_DIGITS * len(keys) or not times.isdigit():
+                return None
+        return _Family(keys, words)
     if len(parts) != 3 or not parts[1].startswith(name + b" "):
         return None
-    return _Family(parts[1:2], parts[1][len(name) :])
+    return _Family(parts[1:2], parts[1][len(name) :].split())
 
 
 def _as_read(_name: bytes, family: _Family) -> _Family:
@@ -195,7 +209,7 @@ def _plain(body: bytes, read_at: int) -> dict[bytes, _Family]:
             numbers.clear()
         keys.append(name + b"{" + labels)
         numbers += words[:1] if CONTAINERS.get(name) == START else (words[0], stamp)
-    return {name: _Family(keys, b" ".join((b"", *numbers, b""))) for name, (keys, numbers) in families.items()}
+    return {name: _Family(keys, numbers) for name, (keys, numbers) in families.items()}
 
 
 def _sampled(
@@ -217,7 +231,7 @@ def _sampled(
         if name in CONTAINERS and name != _STARTS:
             keys[name] = hash(b"\n".join(family.keys))
     for name in ERRORS:
-        if name in families and _number(families[name].numbers.split()[0]):
+        if name in families and _number(families[name].words[0]):
             raise DecodeError(f"the kubelet could not read its own statistics ({name.decode()} is not 0)")
     names: Names | None = None
     if known is None or known.keys != keys:
@@ -238,7 +252,7 @@ def _values(families: Mapping[bytes, _Family], layout: Layout) -> NDArray[np.int
     values[START, 1:] = layout.starts
     for name, family in families.items():
         if name in NODE:
-            if not _fill_node(values, NODE[name], family.numbers.split()):
+            if not _fill_node(values, NODE[name], family.words):
                 return None
         elif (
             name in CONTAINERS
@@ -283,8 +297,8 @@ def _names(labels: bytes) -> tuple[str, str, str] | None:
 
 def _fill(values: NDArray[np.int64], field: int, family: _Family, places: NDArray[np.intp] | None) -> bool:
     """Put a family's numbers into its field, those of CPU with their times; False where they are no such numbers."""
-    count, words, width = len(family.keys), family.numbers.split(), 1 if field == START else 2
-    if len(words) != width * count or b"_" in family.numbers:  # which Python takes for a number's separator
+    count, words, width = len(family.keys), family.words, 1 if field == START else 2
+    if len(words) != width * count:
         return False
     if field == SWAP and places is None and words[::2].count(b"0") == count:
         values[SWAP] = 0  # as nearly always, and seen in a third of the time
