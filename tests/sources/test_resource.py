@@ -1,4 +1,4 @@
-"""The light endpoint's text: real answers, made-up ones, and broken ones, each read by prometheus-client's parser, too."""
+"""The light endpoint's text: real answers, made-up ones and broken ones, judged by prometheus-client's parser."""
 
 import re
 from decimal import ROUND_HALF_EVEN, Decimal
