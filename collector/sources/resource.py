@@ -152,7 +152,8 @@ def _sections(body: bytes) -> dict[bytes, bytes] | None:
             return None
         if body.startswith(b"# TYPE ", at):
             name = body[at + 7 : body.find(b" ", at + 7, end)]
-            if name in found:
+            first = body.find(b"\n", at) + 1
+            if name in found or (first < end and not body.startswith(name, first)):
                 return None
             if name in _FAMILIES:
                 found[name] = body[at:end]
@@ -167,8 +168,8 @@ def _cut(name: bytes, section: bytes) -> _Family | None:
     parts = section.replace(b"}", b"\n").split(b"\n")
     if name in CONTAINERS:
         keys, numbers = parts[1:-1:2], parts[2::2]
-        # The names before the braces are looked at with the label texts, when these are new.
-        if len(parts) % 2 or len(keys) != len(numbers) or section.count(b"{") != len(keys):
+        # That names, braces and labels are where they seem to be is looked at when the label texts are new.
+        if len(parts) % 2 or len(keys) != len(numbers):
             return None
         text = b"".join(numbers)
         if b"_" in text:  # which Python takes for a number's separator
@@ -179,9 +180,10 @@ def _cut(name: bytes, section: bytes) -> _Family | None:
             if len(times) != _TIME_DIGITS * len(keys) or not times.isdigit():
                 return None
         return _Family(keys, words)
-    if len(parts) != 3 or not parts[1].startswith(name + b" "):
+    words = parts[1][len(name) :].split()
+    if len(parts) != 3 or not parts[1].startswith(name + b" ") or not 1 <= len(words) <= 2:
         return None
-    return _Family(parts[1:2], parts[1][len(name) :].split())
+    return _Family(parts[1:2], words) if _number(words[0]) is not None else None
 
 
 def _as_read(_name: bytes, family: _Family) -> _Family:
@@ -304,20 +306,19 @@ def _fill(values: NDArray[np.int64], field: int, family: _Family, places: NDArra
         values[SWAP] = 0  # as nearly always, and seen in a third of the time
         return True
     try:
-        numbers = np.fromiter(map(float, words), np.float64, len(words))
-    except ValueError:
+        amounts = np.fromiter(map(float, words[::width]), np.float64, count)
+        times = np.fromiter(map(int, words[1::2]), np.int64, count) if field == CPU else None
+    except (ValueError, OverflowError):
         return False
-    amounts = numbers[::width]
     counting = slice(None) if places is None else places >= 0
     at = slice(None) if places is None else places[places >= 0]
     if field not in {CPU, START}:
         values[field, at] = _whole(amounts)[counting]
         return True
     read = _nanoseconds(amounts)
-    if field == CPU:
+    if times is not None:
         for large in np.flatnonzero((amounts >= EXACT_BELOW) & (read >= 0)).tolist():
             read[large] = _exactly(words[2 * large])
-        times = _whole(numbers[1::2])
         read[(times < 0) | (times > _MOST_MS)] = ABSENT
         values[TIME, at] = (times * 1_000_000)[counting]
     values[field, at] = read[counting]

@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -262,6 +262,7 @@ def test_what_a_kubelet_prints_is_read_back_exactly(rows, random):
     assert {key: values[:START] for key, values in sample.items()} == expected
 
 
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(RECORDED), st.data())
 def test_whatever_is_done_to_an_answer_both_ways_read_the_same_or_nothing(name, data):
     body = bytearray(recorded(name))
