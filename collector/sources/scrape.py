@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
@@ -19,7 +20,7 @@ from collector.core.sample import NodeSample
 from collector.errors import DecodeError, FetchError, ScrapeError
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node
-from collector.sources.endpoints import SUMMARY, Endpoint, SourcePlan
+from collector.sources.endpoints import SUMMARY, Body, Endpoint, SourcePlan
 from collector.sources.fallback import NOT_SERVED, Fallbacks
 from collector.sources.fanout import Reply, fan_out
 from collector.sources.kubelet import KubeletTarget
@@ -67,7 +68,7 @@ class Answer:
     """A body, and the endpoint that gave it: the one asked, or its fallback."""
 
     endpoint: Endpoint
-    body: bytes
+    body: Body
 
 
 class _Gathering:
@@ -116,7 +117,7 @@ class ScrapeManager:
 
     def __init__(
         self,
-        fetch: Callable[[KubeletTarget, str, bytes | None], Awaitable[bytes]],
+        fetch: Callable[[KubeletTarget, str, bytes | None], Awaitable[Body]],
         nodes: NodeLister,
         entities: EntityTable,
         metrics: MetricTable,
@@ -235,7 +236,8 @@ class ScrapeManager:
         if isinstance(answer, ScrapeError):
             return answer
         try:
-            sample = answer.endpoint.decode(answer.body, question.node, int(self._clock() * 1e9))
+            body = cast("bytes", answer.body) if answer.endpoint.in_place else bytes(answer.body)
+            sample = answer.endpoint.decode(body, question.node, int(self._clock() * 1e9))
         except DecodeError as error:
             return error
         for fault in sample.faults:
