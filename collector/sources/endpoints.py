@@ -25,6 +25,8 @@ from collector.sources.summary import decode_summary
 S = TypeVar("S", NodeSample, LightSample)
 """What answers become."""
 
+Body = bytes | memoryview
+"""An answer as it came. A memoryview's memory is used again once no view of it is left."""
 Decode = Callable[[bytes, Node, int], S]
 """An answer of the kubelet of a node, read at so many ns since the epoch. Raises DecodeError."""
 
@@ -39,6 +41,8 @@ class Endpoint(Generic[S]):
     decode: Decode[S]
     question: Callable[[int, int], bytes] | None = None
     """The JSON to send for a window (start and end, ns); None: there is nothing to send, it is a GET."""
+    in_place: bool = False
+    """Whether `decode` takes a memoryview, which spares copying the body; others get bytes."""
 
     def __str__(self) -> str:
         return self.path
@@ -60,7 +64,13 @@ CONTAINERS_PATH: Final = "/stats/container/"
 TEXT_PATH: Final = "/metrics/cadvisor"
 RESOURCE_PATH: Final = "/metrics/resource"
 
-SUMMARY: Final = Endpoint("kubelet_summary", SUMMARY_PATH, lambda body, _node, read_at: decode_summary(body, read_at))
+
+def _summary(body: Body, node: Node, read_at: int) -> NodeSample:
+    del node  # the answer names it
+    return decode_summary(body, read_at)
+
+
+SUMMARY: Final = Endpoint("kubelet_summary", SUMMARY_PATH, _summary, in_place=True)
 ADDITION: Final = Endpoint(
     "kubelet_cadvisor",
     TEXT_PATH,

@@ -12,19 +12,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic
+from typing import Generic, cast
 
 from collector.errors import DecodeError, FetchError, ScrapeError
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node
-from collector.sources.endpoints import Endpoint, S, SourcePlan
+from collector.sources.endpoints import Body, Endpoint, S, SourcePlan
 from collector.sources.fallback import NOT_SERVED, Fallbacks
 from collector.sources.fanout import Reply, fan_out
 from collector.sources.kubelet import KubeletTarget
 
 log = logging.getLogger(__name__)
 
-Fetch = Callable[[KubeletTarget, str, bytes | None], Awaitable[bytes]]
+Fetch = Callable[[KubeletTarget, str, bytes | None], Awaitable[Body]]
 """Gets target, path and what to POST. Raises FetchError."""
 
 Scraped = Callable[[str, str, float, str | None], None]
@@ -65,7 +65,7 @@ class Answer(Generic[S]):
     """A body, and the endpoint that gave it: the one asked, or its fallback."""
 
     endpoint: Endpoint[S]
-    body: bytes
+    body: Body
 
 
 class Rounds(Generic[S]):
@@ -208,7 +208,8 @@ class Rounds(Generic[S]):
         if isinstance(answer, ScrapeError):
             return answer
         try:
-            sample = answer.endpoint.decode(answer.body, question.node, int(self._clock() * 1e9))
+            body = cast("bytes", answer.body) if answer.endpoint.in_place else bytes(answer.body)
+            sample = answer.endpoint.decode(body, question.node, int(self._clock() * 1e9))
         except DecodeError as error:
             return error
         for fault in sample.faults:

@@ -103,7 +103,7 @@ _strict = msgspec.json.Decoder(Summary)
 _tolerant = Tolerant(Summary)
 
 
-def decode_summary(body: bytes, read_at: int) -> NodeSample:
+def decode_summary(body: bytes | memoryview, read_at: int) -> NodeSample:
     """One kubelet's answer as columns; `read_at` is when it was read, ns since the epoch.
 
     Raises DecodeError when `body` is no summary at all: broken JSON, too deeply nested, no `node.nodeName`.
@@ -112,7 +112,7 @@ def decode_summary(body: bytes, read_at: int) -> NodeSample:
     try:
         summary = _strict.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        summary, faults = _tolerant.decode(body)
+        summary, faults = _tolerant.decode(bytes(body))
     except RecursionError as error:
         raise DecodeError(f"the answer is no JSON document: {error}") from error
     return _sample(summary, read_at, faults)
