@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.core.identities import Identities
 from collector.core.metrics import Kind
 from collector.core.slots import LabelTable, Pins
 
@@ -46,6 +47,8 @@ class EntityTable:
     def __init__(self) -> None:
         self.pins = Pins()
         self.labels = LabelTable(self.pins)
+        self.identities = Identities()
+        """Rows by the names that led to them, of pods also the uid: forgotten with the row and with another uid."""
         self.size = 0
         """Rows in use are below this; every array is at least this long."""
         self.kind: NDArray[np.int8] = np.full(0, FREE, np.int8)
@@ -148,6 +151,7 @@ class EntityTable:
             else:
                 if known_uid[row] != uid:
                     known_uid[row] = uid
+                    self.identities.forget(row)
                     self.touch(row)
             rows.append(row)
         return rows
@@ -225,6 +229,11 @@ class EntityTable:
                 changed.append(row)
         if changed:
             self._touch_many(changed)
+
+    def forget_source_labels(self, rows: NDArray[np.int32]) -> None:
+        """`set_source_labels` of a source that says nothing of any of `rows`."""
+        if self._source_labels:
+            self.set_source_labels(rows.tolist(), None)
 
     def touch(self, row: int) -> None:
         """Note that the label sets of `row` and of everything below it changed."""
@@ -320,6 +329,7 @@ class EntityTable:
             for above in (self.node[stays], self.parent[stays]):
                 dead[above[above != NULL]] = False
         rows = np.flatnonzero(dead).tolist()
+        self.identities.forget(rows)
         for row in rows:
             self._forget(row)
         return len(rows)
