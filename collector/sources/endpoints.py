@@ -6,21 +6,26 @@ kubernetes                cAdvisor's JSON   the summary                 what onl
 kubernetes.cadvisor       cAdvisor's text
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from collector.core.metrics import DISK
 from collector.core.sample import NodeSample
+from collector.core.samplegroup import SampleGroup
 from collector.kube.objects import Node
 from collector.sources.cadvisor import decode_cadvisor, request_body
 from collector.sources.cadvisortext import LACKING_IN_SUMMARY, decode_text
 from collector.sources.kubelet import SUMMARY_PATH
+from collector.sources.projection import AVAILABLE, decode_together
 from collector.sources.settings import SourceSettings
 from collector.sources.summary import decode_summary
 
 Decode = Callable[[bytes, Node, int], NodeSample]
 """An answer of the kubelet of a node, read at so many ns since the epoch. Raises DecodeError."""
+
+DecodeTogether = Callable[[Sequence[bytes], int], tuple[SampleGroup, list[bool]]]
+"""Answers of several kubelets, read at so many ns since the epoch, as one group, and which of them are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Endpoint:
     decode: Decode
     question: Callable[[int, int], bytes] | None = None
     """The JSON to send for a window (start and end, ns); None: there is nothing to send, it is a GET."""
+    decode_together: DecodeTogether | None = None
+    """The faster way for several answers at once; what it does not take is for `decode`. None: there is none."""
 
     def __str__(self) -> str:
         return self.path
@@ -53,7 +60,12 @@ CONTAINERS_PATH: Final = "/stats/container/"
 """With it: the old kubelets redirect a POST without."""
 TEXT_PATH: Final = "/metrics/cadvisor"
 
-SUMMARY: Final = Endpoint("kubelet_summary", SUMMARY_PATH, lambda body, _node, read_at: decode_summary(body, read_at))
+SUMMARY: Final = Endpoint(
+    "kubelet_summary",
+    SUMMARY_PATH,
+    lambda body, _node, read_at: decode_summary(body, read_at),
+    decode_together=decode_together if AVAILABLE else None,
+)
 ADDITION: Final = Endpoint(
     "kubelet_cadvisor",
     TEXT_PATH,
