@@ -6,12 +6,11 @@ Rows of names seen before are found by their identities, all at once; only what 
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from collector.core.entities import EntityTable
 from collector.core.identities import UNKNOWN, Identities, Keys
-from collector.core.metrics import Clock, Kind
-from collector.core.samplegroup import Entities, Labels, Names, SampleGroup
+from collector.core.metrics import Clock
+from collector.core.samplegroup import Entities, Labels, Names, Owners, SampleGroup
 from collector.core.slots import LabelTable
 from collector.core.writer import SHADOWED, Rows, Writer
 
@@ -72,9 +71,7 @@ def _pods(table: EntityTable, found: Entities, nodes: Rows) -> Rows:
     return rows
 
 
-def _write(
-    writer: Writer, group: SampleGroup, found: Entities, rows: Rows, nodes: Rows, arrival: NDArray[np.int32]
-) -> None:
+def _write(writer: Writer, group: SampleGroup, found: Entities, rows: Rows, nodes: Rows, arrival: Owners) -> None:
     """Write the entities of one kind and what labelled values they have."""
     if not len(found):
         return

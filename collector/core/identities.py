@@ -27,7 +27,7 @@ class Identities:
         """The number of each key, UNKNOWN where it has none."""
         mask = np.uint64(self._slots.size - 1)
         place = keys[:, 0] & mask
-        found = self._slots[place]
+        found: NDArray[np.int32] = self._slots[place]
         wrong = np.flatnonzero((self._owner[found] != keys).any(axis=1))
         wrong = wrong[found[wrong] != UNKNOWN]
         while wrong.size:

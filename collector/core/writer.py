@@ -1,10 +1,12 @@
 """Writer: what every way of filling a batch has to do the same, whatever form the answers come in."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
-from collector.core.metrics import INDEX, Clock, Kind
+from collector.core.metrics import INDEX, Kind
 
 SHADOWED = -1
 """In place of a row: this entry is a duplicate that another one replaces."""
@@ -32,7 +34,7 @@ class Writer:
         if self._scratch.size < self.batch.rows:
             self._scratch = np.empty(2 * self.batch.rows, np.int64)
 
-    def without_duplicates(self, kind: Kind, rows: Rows, arrival: NDArray[np.intp], start: NDArray[np.int64]) -> Rows:
+    def without_duplicates(self, kind: Kind, rows: Rows, arrival: NDArray[Any], start: NDArray[np.int64]) -> Rows:
         """`rows`, with SHADOWED for every entity of `kind` that another one of them replaces.
 
         `arrival[i]` is the place of the answer that holds entity i, `start[i]` its start in ns.
@@ -43,7 +45,7 @@ class Writer:
             return rows
         return _shadow(rows, arrival, start if kind is Kind.POD_CONTAINER else np.zeros(rows.size, np.int64))
 
-    def claim(self, kind: Kind, rows: Rows, nodes: Rows) -> None:
+    def claim(self, kind: Kind, rows: NDArray[Any], nodes: Rows) -> None:
         """Make `rows`, each once, part of the batch; what an earlier answer said of them is dropped."""
         batch = self.batch
         again = rows[batch.exists[rows]]
@@ -55,14 +57,14 @@ class Writer:
         # Now, not when the batch is frozen: an earlier batch that ends meanwhile must not sweep them.
         batch.entities.mark_seen(rows, batch.pin.sequence)
 
-    def write_uptime(self, rows: Rows, start: NDArray[np.int64], read_at: NDArray[np.int64] | int) -> None:
+    def write_uptime(self, rows: NDArray[Any], start: NDArray[np.int64], read_at: NDArray[np.int64] | int) -> None:
         """How long each of `rows` had lived at `read_at` (ns since the epoch)."""
         lived = (read_at - start) // 1_000_000
         self.batch.cells[_UPTIME, rows] = lived
         self.batch.present[_UPTIME, rows] = (start > 0) & (lived >= 0)
 
 
-def _shadow(rows: Rows, arrival: NDArray[np.intp], start: NDArray[np.int64]) -> Rows:
+def _shadow(rows: Rows, arrival: NDArray[Any], start: NDArray[np.int64]) -> Rows:
     """`rows` with SHADOWED for every duplicate but the one that counts.
 
     Last to arrive, then last to start, then last in the list.

@@ -1005,17 +1005,23 @@ static PyMethodDef projection_methods[] = {
     {"add",
      (PyCFunction)projection_add,
      METH_O,
-     "add(document: bytes) -> bool\n\nRead a document into the tables; False when it is refused, which leaves no trace."},
+     "add(document: bytes) -> bool\n\nRead a document into the tables; False when it is refused, which leaves no trace. "
+     "Raises MemoryError, and then forgets all that was added since the last take."},
     {"take",
      (PyCFunction)projection_take,
      METH_NOARGS,
-     "take() -> (text, tables)\n\nWhat was added since the last time. Each table: values int64 (width, rows), parents "
-     "int32 (rows,), spans uint32 (rows, texts, 2) into text, identities uint64 (rows, 2)."},
+     "take() -> (text, tables)\n\nWhat was added since the last time. Each table: values int64 (width, rows); parents "
+     "int32 (rows,), rows of the table above; spans uint32 (rows, texts, 2), where in the text each begins and ends, both "
+     "0 for none; identities uint64 (rows, 2), a keyed hash of the texts, never all zeros."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot projection_slots[] = {
-    {Py_tp_doc, "Projection(tables, shape, key)\n\nReads named fields of JSON documents into columns."},
+    {Py_tp_doc,
+     "Projection(tables, shape, key)\n\nReads named fields of JSON documents into columns.\n\n"
+     "tables: (defaults of the columns, number of texts, whether a row's identity comes from its parent's as well), the "
+     "first one for the document itself. shape: a tuple of fields, each (name, kind, slot, inner shape, required); the "
+     "slot is a column, the number of a text or, of ROWS, a table behind the field's own. key: 16 secret bytes."},
     {Py_tp_new, projection_new},
     {Py_tp_dealloc, projection_dealloc},
     {Py_tp_methods, projection_methods},

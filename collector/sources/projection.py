@@ -160,7 +160,9 @@ def decode_together(bodies: Sequence[bytes], read_at: int) -> tuple[SampleGroup,
     projection = _made()
     accepted = [projection.add(body) for body in bodies]
     text, taken = projection.take()
-    return _group(text, [_table(layout, *found) for layout, found in zip(_LAYOUTS, taken, strict=True)], read_at), accepted
+    return _group(
+        text, [_table(layout, *found) for layout, found in zip(_LAYOUTS, taken, strict=True)], read_at
+    ), accepted
 
 
 def _table(layout: _Layout, values: bytearray, owners: bytearray, spans: bytearray, identities: bytearray) -> _Table:
