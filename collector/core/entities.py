@@ -303,15 +303,18 @@ class EntityTable:
 
     # Life.
 
-    def mark_seen(self, rows: NDArray[np.intp] | NDArray[np.int32], sequence: int) -> None:
+    def mark_seen(self, rows: NDArray[np.intp] | NDArray[np.int32], sequence: int, *, above: bool = True) -> None:
         """Note that tick `sequence` holds `rows`, and so the parents and nodes their label sets need.
 
-        Ticks overlap: a later one may have noted the same before.
+        Ticks overlap: a later one may have noted the same before. Not `above`: those are noted by themselves.
         """
+        newest = sequence >= self.pins.current
+        if not above:
+            self.last_seen[rows] = sequence if newest else np.maximum(self.last_seen[rows], sequence)
+            return
         for _ in range(3):  # container -> pod -> namespace
             nodes, parents = self.node[rows], self.parent[rows]
             for held in (rows, nodes[nodes != NULL]):
-                newest = sequence >= self.pins.current
                 self.last_seen[held] = sequence if newest else np.maximum(self.last_seen[held], sequence)
             rows = parents[parents != NULL]
 

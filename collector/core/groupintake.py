@@ -84,15 +84,15 @@ def _write(writer: Writer, group: SampleGroup, found: Entities, rows: Rows, node
     writer.claim(found.kind, target, nodes[live])
     for clock, times in enumerate(found.times):
         if times.any():
-            batch.times[clock, target] = times[live]
+            batch.times[clock][target] = times[live]
     for m, column in zip(found.metrics, found.columns, strict=True):
         given = column >= 0
         if given.all():
-            batch.cells[m, target] = column[live]
-            batch.present[m, target] = True
+            batch.cells[m][target] = column[live]
+            batch.present[m][target] = True
         elif given.any():  # what none of them has is not written: it would cost memory
-            batch.cells[m, target] = column[live]
-            batch.present[m, target] = given[live]
+            batch.cells[m][target] = column[live]
+            batch.present[m][target] = given[live]
     writer.write_uptime(target, start[live], group.read_at)
     for labels in group.labels:
         if labels.kind is found.kind and len(labels.owners):
@@ -112,4 +112,7 @@ def _write_labels(writer: Writer, labels: Labels, rows: Rows) -> None:
         table.mark_seen(label, batch.pin.sequence)
     keep = (labels.values >= 0).any(axis=0) & (row != SHADOWED)
     # Copies in any case: the group's own arrays are larger than what is kept of them.
-    batch.labeled[labels.group.name].append(row[keep], label[keep], labels.values[:, keep])
+    if keep.all():
+        batch.labeled[labels.group.name].append(row, label, labels.values.copy())
+    else:
+        batch.labeled[labels.group.name].append(row[keep], label[keep], labels.values[:, keep])

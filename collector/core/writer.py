@@ -46,7 +46,10 @@ class Writer:
         return _shadow(rows, arrival, start if kind is Kind.POD_CONTAINER else np.zeros(rows.size, np.int64))
 
     def claim(self, kind: Kind, rows: NDArray[Any], nodes: Rows) -> None:
-        """Make `rows`, each once, part of the batch; what an earlier answer said of them is dropped."""
+        """Make `rows`, each once, part of the batch; what an earlier answer said of them is dropped.
+
+        `nodes[i]` is where `rows[i]` runs. A container's pod and its node are claimed as well, by whoever claims it.
+        """
         batch = self.batch
         again = rows[batch.exists[rows]]
         if again.size:
@@ -55,13 +58,14 @@ class Writer:
         if kind is not Kind.NODE:
             batch.entities.place(rows, nodes)
         # Now, not when the batch is frozen: an earlier batch that ends meanwhile must not sweep them.
-        batch.entities.mark_seen(rows, batch.pin.sequence)
+        above = kind in {Kind.NODE, Kind.POD}
+        batch.entities.mark_seen(rows, batch.pin.sequence, above=above)
 
     def write_uptime(self, rows: NDArray[Any], start: NDArray[np.int64], read_at: NDArray[np.int64] | int) -> None:
         """How long each of `rows` had lived at `read_at` (ns since the epoch)."""
         lived = (read_at - start) // 1_000_000
-        self.batch.cells[_UPTIME, rows] = lived
-        self.batch.present[_UPTIME, rows] = (start > 0) & (lived >= 0)
+        self.batch.cells[_UPTIME][rows] = lived
+        self.batch.present[_UPTIME][rows] = (start > 0) & (lived >= 0)
 
 
 def _shadow(rows: Rows, arrival: NDArray[Any], start: NDArray[np.int64]) -> Rows:

@@ -31,6 +31,7 @@ enum { INTEGER, TIME, TEXT, OBJECT, ROWS, NOTHING, KINDS };
 #define KEPT_ROWS ((Py_ssize_t)1 << 16) /* larger tables are given back to the system when they are taken */
 #define KEPT_TEXT ((size_t)1 << 23)
 
+#define BLANKS (UINT64_C(1) << ' ' | UINT64_C(1) << '\n' | UINT64_C(1) << '\r' | UINT64_C(1) << '\t')
 #define ONES UINT64_C(0x0101010101010101)
 #define HIGH (ONES * 0x80)
 
@@ -51,6 +52,7 @@ struct Shape {
     uint64_t required;
     int table;
     Field *fields;
+    uint8_t after[MAX_FIELDS + 1]; /* which field came last time behind field i - 1, or first: writers keep an order */
 };
 
 typedef struct {
@@ -100,7 +102,7 @@ first_byte(uint64_t marks)
 static inline const uint8_t *
 blanks(const uint8_t *p, const uint8_t *end)
 {
-    while (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t') {
+    while (*p <= ' ' && (BLANKS >> *p & 1)) {
         p++;
         while (end - p >= 8) { /* indentation */
             uint64_t x = word_at(p) ^ (ONES * ' ');
@@ -498,12 +500,12 @@ static const uint8_t *read_rows(Projection *self, const uint8_t *p, const Field 
 
 /* From the opening brace of an object to behind the closing one; its values go into `row`. */
 static const uint8_t *
-read_object(Projection *self, const uint8_t *p, const Shape *shape, Py_ssize_t row)
+read_object(Projection *self, const uint8_t *p, Shape *shape, Py_ssize_t row)
 {
     const uint8_t *end = self->end;
     Table *table = self->tables + shape->table;
     uint64_t seen = 0;
-    int next = 0; /* the field to expect: writers keep an order */
+    int last = 0; /* one more than the last field found */
 
     if (*p != '{') {
         return NULL;
@@ -516,23 +518,24 @@ read_object(Projection *self, const uint8_t *p, const Shape *shape, Py_ssize_t r
         if (*p++ != '"') {
             return NULL;
         }
-        const Field *field = shape->fields + next;
-        if (next >= shape->count || !is_named(field, p, end)) {
-            for (next = 0, field = shape->fields; next < shape->count && !is_named(field, p, end); next++, field++) {
+        int found = shape->after[last];
+        const Field *field = shape->fields + found;
+        if (!is_named(field, p, end)) {
+            for (found = 0, field = shape->fields; found < shape->count && !is_named(field, p, end); found++, field++) {
             }
         }
-        if (next < shape->count) {
-            uint64_t bit = UINT64_C(1) << next;
+        if (found < shape->count) {
+            uint64_t bit = UINT64_C(1) << found;
             if (seen & bit) {
                 return NULL;
             }
             seen |= bit;
-            next++;
+            shape->after[last] = (uint8_t)found;
+            last = found + 1;
             p += field->length;
         }
         else {
             field = NULL;
-            next = seen ? 64 - __builtin_clzll(seen) : 0; /* behind the last one found */
             if (!(p = closing_quote(p, end))) {
                 return NULL;
             }
@@ -840,6 +843,7 @@ make_shape(Projection *self, PyObject *given, int table, int depth)
             return NULL;
         }
         shape->required |= required << i;
+        shape->after[i] = (uint8_t)i;
     }
     return shape;
 }

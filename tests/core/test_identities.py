@@ -48,5 +48,5 @@ def test_it_grows_and_forgets_what_was_given_to_others():
         assert (identities.find(keys) == UNKNOWN).all()
         identities.put(keys, numbers)
         assert (identities.find(keys) == numbers).all()
-    assert identities._slots.size <= 8 * 20_000
+    assert identities._slots.size <= 16 * 20_000
     assert (identities.find(np.array([[7919, 4]], np.uint64)) == UNKNOWN).all()
