@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, cast
@@ -111,13 +111,15 @@ class Rounds(Generic[S]):
         take: Callable[[Question[S], S | None], None],
         *,
         together: int,
+        place: Callable[[Sequence[bytes]], Sequence[bool]] | None = None,
         settled: Callable[[], None] = lambda: None,
         patience_s: float | None = None,
     ) -> ScrapeReport:
         """One round, for the window from `start` to `end` (ns since the epoch).
 
         `take` gets what each question led to, None for a failure; `settled` is called behind every group of them. A
-        group has `together` answers, or what came within `patience_s` of the first.
+        group has `together` answers, or what came within `patience_s` of the first. `place` is given the bodies of a
+        group's answers first and says which of them it has dealt with: those are neither decoded here nor taken.
         """
         report = ScrapeReport()
         waiting: list[Reply[Question[S], Answer[S]]] = []
@@ -131,8 +133,8 @@ class Rounds(Generic[S]):
                 timer = None
             # Taken off first: should one of them show a defect of ours, it does so once.
             replies, waiting[:] = waiting[:], []
-            for reply in replies:
-                self._settle(reply, take, report)
+            for reply, placed in zip(replies, self._placed(replies, place), strict=True):
+                self._settle(reply, None if placed else take, report)
             settled()
 
         def gather(reply: Reply[Question[S], Answer[S]]) -> None:
@@ -181,13 +183,32 @@ class Rounds(Generic[S]):
         body = endpoint.question(start, end) if endpoint.question is not None else None
         return Answer(endpoint, await self._fetch(question.target, endpoint.path, body))
 
+    def _placed(
+        self,
+        replies: Sequence[Reply[Question[S], Answer[S]]],
+        place: Callable[[Sequence[bytes]], Sequence[bool]] | None,
+    ) -> list[bool]:
+        """Which of these replies `place` has dealt with."""
+        if place is None:
+            return [False] * len(replies)
+        bodies = {
+            i: bytes(reply.answer.body)
+            for i, reply in enumerate(replies)
+            if isinstance(reply.answer, Answer) and reply.answer.endpoint is self.plan.first
+        }
+        placed = {i for i, done in zip(bodies, place(list(bodies.values())), strict=True) if done}
+        return [i in placed for i in range(len(replies))]
+
     def _settle(
-        self, reply: Reply[Question[S], Answer[S]], take: Callable[[Question[S], S | None], None], report: ScrapeReport
+        self,
+        reply: Reply[Question[S], Answer[S]],
+        take: Callable[[Question[S], S | None], None] | None,
+        report: ScrapeReport,
     ) -> None:
-        """Hand over what one reply says, and put it on record."""
+        """Hand over what one reply says, unless it is in its place already, and put it on record."""
         question, answer = reply.target, reply.answer
         node, target, asked = question.node.name, question.target, question.endpoint
-        decoded = self._decoded(question, answer)
+        decoded = self._decoded(question, answer) if take is not None else None
         error = decoded if isinstance(decoded, ScrapeError) else None
         reason = None if error is None else error.reason if isinstance(error, FetchError) else "decode"
         if isinstance(answer, Answer):
@@ -198,7 +219,8 @@ class Rounds(Generic[S]):
             else:
                 report.failed[str(reason)] += 1
                 report.late += reason == "late"
-        take(question, None if isinstance(decoded, ScrapeError) else decoded)
+        if take is not None:
+            take(question, None if isinstance(decoded, ScrapeError) else decoded)
         self._note(node, asked, None if error is None else str(error).removeprefix(f"{target}: "))
         label = answer.endpoint.label if isinstance(answer, Answer) else asked.label
         self._scraped(f"{label}:{target.address}:{target.port}", node, reply.finished - reply.started, reason)
