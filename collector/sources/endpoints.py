@@ -19,8 +19,9 @@ from collector.kube.objects import Node
 from collector.sources.cadvisor import decode_cadvisor, request_body
 from collector.sources.cadvisortext import LACKING_IN_SUMMARY, decode_text
 from collector.sources.kubelet import SUMMARY_PATH
+from collector.sources.lightsummary import from_summary
 from collector.sources.projection import AVAILABLE, decode_together
-from collector.sources.resource import decode_resource, from_summary
+from collector.sources.resource import decode_resource
 from collector.sources.settings import SourceSettings
 from collector.sources.summary import decode_summary
 

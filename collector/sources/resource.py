@@ -10,19 +10,18 @@ calls that run in C, and label texts are read only when they, or their order, ar
 any other form that Prometheus allows is read line by line.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from itertools import islice
 from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.light import CPU, MEMORY, SAMPLED, START, SWAP, TIME, LightSample, Names
-from collector.core.metrics import INDEX, Clock
-from collector.core.sample import ABSENT, Block, NodeSample
+from collector.core.sample import ABSENT
 from collector.errors import DecodeError
 from collector.sources.promtext import read_labels
 
@@ -99,44 +98,6 @@ def decode_resource(body: bytes, node: str, read_at: int, before: object | None 
         sample = _sampled(_plain(body, read_at), _as_read, node, before)
     assert sample is not None, "what was read line by line has no form left to be wrong"
     return sample
-
-
-def from_summary(summary: NodeSample, before: object | None = None) -> LightSample:
-    """What the light endpoint would have said, from a summary."""
-    pods = zip(summary.pod_namespaces, summary.pod_names, summary.container_counts, strict=True)
-    names = iter(summary.container_names)
-    named = [(namespace, pod, name) for namespace, pod, count in pods for name in islice(names, count)]
-    values = np.concatenate([_of_block(summary.node_block), _of_block(summary.container_block)], axis=1)
-    values[START, 0] = 0
-    if len(set(named)) < len(named):  # of two, the one that started later counts: it must be the later one
-        order = np.argsort(values[START, 1:], kind="stable")
-        named = [named[at] for at in order.tolist()]
-        values[:, 1:] = values[:, 1 + order]
-    lacking = np.flatnonzero(values[CPU, 1:] < 0)
-    if lacking.size:
-        left = set(lacking.tolist())
-        named = [name for at, name in enumerate(named) if at not in left]
-        values = np.delete(values, 1 + lacking, axis=1)
-    key = {b"": hash(tuple(named))}
-    known = isinstance(before, Layout) and before.keys == key
-    layout = before if known else Layout(key, {}, values[START, 1:])
-    return LightSample(summary.node, layout, None if known else named, values, summary.faults)
-
-
-def _of_block(block: Block) -> NDArray[np.int64]:
-    """(SAMPLED, n) out of a summary's block."""
-    values = np.full((SAMPLED, len(block)), ABSENT, np.int64)
-    for field, m in _SUMMARY.items():
-        if m in block.metrics:
-            values[field] = block.values[:, block.metrics.index(m)]
-    values[START] = block.times[:, Clock.START]
-    values[TIME] = np.where(block.times[:, Clock.CPU] > 0, block.times[:, Clock.CPU], block.times[:, Clock.SCRAPE])
-    values[CPU, values[TIME] == 0] = ABSENT
-    values[TIME, values[CPU] < 0] = 0
-    return values
-
-
-_SUMMARY: Final = {CPU: INDEX["cpu/usage"], MEMORY: INDEX["memory/working_set"], SWAP: INDEX["swap/usage"]}
 
 
 def _sections(body: bytes) -> dict[bytes, bytes] | None:
@@ -270,18 +231,34 @@ def _values(families: Mapping[bytes, _Family], layout: Layout) -> NDArray[np.int
 
 def _placed(families: Mapping[bytes, _Family], keys: Mapping[bytes, int]) -> tuple[Layout, Names] | None:
     """Where the samples of each family belong, and the names of the containers: those that have used CPU."""
-    read: dict[bytes, list[tuple[str, str, str]]] = {}
-    for name in CONTAINERS.keys() & families.keys():
-        prefix = name + b"{"
-        named = [_names(key[len(prefix) :]) if key.startswith(prefix) else None for key in families[name].keys]
-        read[name] = [each for each in named if each is not None]
-        if len(read[name]) < len(named):
+    texts: dict[bytes, list[bytes]] = {}
+    for family in CONTAINERS.keys() & families.keys():
+        prefix = family + b"{"
+        if not all(key.startswith(prefix) for key in families[family].keys):
             return None
-    names = read.get(_CPU, [])
-    position = {name: at for at, name in enumerate(names)}
+        texts[family] = [key[len(prefix) :] for key in families[family].keys]
+    own = texts.get(_CPU, [])
+    read = [_names(text) for text in own]
+    names = [each for each in read if each is not None]
+    if len(names) < len(read):
+        return None
+    by_text = {text: at for at, text in enumerate(own)}
+    by_name = {name: at for at, name in enumerate(names)}
     places: dict[bytes, NDArray[np.intp] | None] = {}
-    for family, here in read.items():
-        places[family] = None if here == names else np.array([position.get(name, -1) for name in here], np.intp)
+    for family, here in texts.items():
+        if here == own:
+            places[family] = None
+            continue
+        found = []
+        for text in here:
+            at = by_text.get(text)
+            if at is None:
+                name = _names(text)
+                if name is None:
+                    return None
+                at = by_name.get(name, -1)
+            found.append(at)
+        places[family] = np.array(found, np.intp)
     starts = np.zeros((SAMPLED, len(names)), np.int64)
     if _STARTS in families and not _fill(starts, START, families[_STARTS], places[_STARTS]):
         return None
@@ -306,22 +283,25 @@ def _fill(values: NDArray[np.int64], field: int, family: _Family, places: NDArra
         values[SWAP] = 0  # as nearly always, and seen in a third of the time
         return True
     try:
-        amounts = np.fromiter(map(float, words[::width]), np.float64, count)
-        times = np.fromiter(map(int, words[1::2]), np.int64, count) if field == CPU else None
-    except (ValueError, OverflowError):
+        read = list(map(float, words[::width]))
+        times = list(map(int, words[1::2])) if field == CPU else []
+    except ValueError:
         return False
-    counting = slice(None) if places is None else places >= 0
     at = slice(None) if places is None else places[places >= 0]
+    counting = slice(None) if places is None else places >= 0
     if field not in {CPU, START}:
-        values[field, at] = _whole(amounts)[counting]
+        values[field, at] = _whole(read)[counting]
         return True
-    read = _nanoseconds(amounts)
-    if times is not None:
-        for large in np.flatnonzero((amounts >= EXACT_BELOW) & (read >= 0)).tolist():
-            read[large] = _exactly(words[2 * large])
-        read[(times < 0) | (times > _MOST_MS)] = ABSENT
-        values[TIME, at] = (times * 1_000_000)[counting]
-    values[field, at] = read[counting]
+    amounts = _nanoseconds(read)
+    if field == CPU:
+        if read and max(read) >= EXACT_BELOW:
+            for large in np.flatnonzero((np.array(read) >= EXACT_BELOW) & (amounts >= 0)).tolist():
+                amounts[large] = _exactly(words[2 * large])
+        if times and (min(times) < 0 or max(times) > _MOST_MS):
+            amounts[[not 0 <= time <= _MOST_MS for time in times]] = ABSENT
+            times = [time if 0 <= time <= _MOST_MS else 0 for time in times]
+        values[TIME, at] = (np.array(times, np.int64) * 1_000_000)[counting]
+    values[field, at] = amounts[counting]
     return True
 
 
@@ -338,33 +318,30 @@ def _fill_node(values: NDArray[np.int64], field: int, words: list[bytes]) -> boo
     return True
 
 
-def _nanoseconds(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nanoseconds(read: list[float]) -> NDArray[np.int64]:
     """Seconds as nanoseconds, exact below EXACT_BELOW; ABSENT where negative, too large or no number."""
-    good = _within(seconds, _MOST_SECONDS)
+    seconds = np.array(read, np.float64)
+    good = None if _regular(read, _MOST_SECONDS) else (seconds >= 0) & (seconds < _MOST_SECONDS)
     cut = seconds if good is None else np.where(good, seconds, 0.0)
     whole = np.floor(cut)
     # Taking the whole seconds away rounds nothing, so what is left is off by half a step of `cut` at most.
-    read: NDArray[np.int64] = whole.astype(np.int64) * _NANO + np.rint((cut - whole) * 1e9).astype(np.int64)
+    amounts: NDArray[np.int64] = whole.astype(np.int64) * _NANO + np.rint((cut - whole) * 1e9).astype(np.int64)
     if good is not None:
-        read[~good] = ABSENT
-    return read
+        amounts[~good] = ABSENT
+    return amounts
 
 
-def _whole(amounts: NDArray[np.float64]) -> NDArray[np.int64]:
+def _whole(read: list[float]) -> NDArray[np.int64]:
     """Whole numbers; ABSENT where negative, too large or no number."""
-    good = _within(amounts, _MOST)
-    return (
-        amounts.astype(np.int64)
-        if good is None
-        else np.where(good, np.where(good, amounts, 0.0), ABSENT).astype(np.int64)
-    )
+    amounts = np.array(read, np.float64)
+    if _regular(read, _MOST):
+        return amounts.astype(np.int64)
+    return np.where((amounts >= 0) & (amounts < _MOST), amounts, ABSENT).astype(np.int64)
 
 
-def _within(numbers: NDArray[np.float64], most: float) -> NDArray[np.bool_] | None:
-    """Which are not negative and below `most`; None for all of them, as nearly always."""
-    if numbers.size and numbers.min() >= 0 and numbers.max() < most:
-        return None
-    return (numbers >= 0) & (numbers < most)
+def _regular(read: list[float], most: float) -> bool:
+    """Whether all are numbers from 0 to `most`, as nearly always. A NaN hides from `min` and `max`, not from `sum`."""
+    return not read or (min(read) >= 0 and max(read) < most and sum(read) < math.inf)
 
 
 def _exactly(text: bytes) -> int:

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.core.light import CPU, MEMORY, START, SWAP, TIME, LightSample
 from collector.errors import DecodeError
 from collector.sources import resource
-from collector.sources.resource import decode_resource, from_summary
+from collector.sources.lightsummary import from_summary
+from collector.sources.resource import decode_resource
 from collector.sources.summary import decode_summary
 from tests.sources.captures import CAPTURES, EVERYTHING
 
