@@ -62,7 +62,8 @@ def read_head(head: bytes) -> Head:
     chunked, length = _framing(headers)
     if status in _WITHOUT_BODY:
         chunked, length = False, 0
-    stays = match[1] == b"1" and b"close" not in [each.strip() for each in headers.get(b"connection", b"").split(b",")]
+    options = headers.get(b"connection", b"").lower().split(b",")
+    stays = match[1] == b"1" and b"close" not in [option.strip() for option in options]
     location = headers.get(b"location")
     return Head(
         status=status,
