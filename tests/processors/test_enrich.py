@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from collector.core.batch import DataBatch
 from collector.core.metrics import DYNAMIC_LIMIT, Kind
@@ -167,6 +168,20 @@ def test_replicas_share_one_mapping_of_an_image() -> None:
     one, two = (rig.entities.find_child(rig.entities.find_pod("default", name), "main") for name in ("one", "two"))
     assert rig.entities.own_labels(one) == {"container_base_image": "nginx:1"}
     assert rig.entities.own_labels(one) is rig.entities.own_labels(two)
+
+
+def test_an_image_that_is_not_said_is_an_empty_label_and_of_two_counts_of_restarts_the_first_counts() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    pod = pod_object(KEY, specified("main", "waiting"))
+    bare = tuple(structs.replace(each, image="") for each in pod.containers)
+    pod = structs.replace(pod, containers=bare, restart_counts=(("main", 2), ("main", 5)))
+    rig.pods.apply([(KEY, pod)])
+    cluster.start_pod("node-a", "default", "web", "kubelet")
+    cluster.start_container("node-a", "default", "web", "main", memory__usage=10)
+    sets = rig.tick(samples_of(cluster.answers(), cluster.now), 60 * SECOND).metric_sets()
+    assert sets[f"{POD}/container:main"].labels["container_base_image"] == ""
+    assert sets[f"{POD}/container:waiting"].labels["container_base_image"] == ""
+    assert sets[f"{POD}/container:main"].metrics["restart_count"] == 2
 
 
 def test_label_versions_rest_while_nothing_changes() -> None:
