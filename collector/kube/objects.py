@@ -6,6 +6,7 @@ shared object: treat every mapping here as read-only. `gc=False` is sound becaus
 
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
+
 from msgspec import Struct
 
 
