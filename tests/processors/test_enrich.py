@@ -1,5 +1,6 @@
 """PodEnricher and NamespaceEnricher where no scenario reaches: stub pods, reused rows, overlapping ticks, limits."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from msgspec import structs
 
 from collector.core.batch import DataBatch
 from collector.core.metrics import DYNAMIC_LIMIT, Kind
+from collector.sources.cadvisor import decode_cadvisor
 from tests.processors.rig import SECOND, Rig
 from tests.processors.small_cluster import SmallCluster, namespace_object, node_object, pod_object, samples_of
 
@@ -71,6 +73,24 @@ def test_a_pod_that_only_its_containers_spoke_of_has_no_node_name() -> None:
     sets = rig.tick(samples_of(cluster.answers(), cluster.now), 61 * SECOND).metric_sets()
     assert sets[POD].labels["nodename"] == "node-a"
     assert rig.entities.label_version[row] != version
+
+
+def test_a_pod_whose_pause_container_is_missing_is_the_enrichers_or_the_aggregators() -> None:
+    def container(pod: str) -> dict[str, Any]:
+        labels = {"container.name": "main", "pod.namespace": "default", "pod.name": pod, "pod.uid": "kubelet"}
+        spec = {"has_memory": True, "labels": {f"io.kubernetes.{name}": text for name, text in labels.items()}}
+        return {"name": f"/docker/{pod}", "spec": spec, "stats": [{"memory": {"usage": 10}}]}
+
+    rig = Rig()
+    rig.pods.apply([(KEY, pod_object(KEY, specified("main")))])
+    body = json.dumps({pod: container(pod) for pod in ("web", "gone")}).encode()
+    sets = rig.tick([decode_cadvisor(body, "node-a", SECOND, schedulable=True)], SECOND).metric_sets()
+    assert sets[POD].labels["nodename"] == "node-a"
+    assert sets[POD].labels["labels"] == "app:web"
+    gone = sets["namespace:default/pod:gone"]
+    names = {"pod_name": "gone", "namespace_name": "default", "pod_id": "kubelet"}
+    assert gone.labels == {"type": "pod", "hostname": "node-a", "host_id": "", **names}
+    assert (gone.metrics["memory/usage"], sets["cluster"].metrics["memory/usage"]) == (10, 20)
 
 
 def test_requests_beyond_the_room_for_new_metrics_are_left_out_and_nothing_else_is() -> None:
