@@ -84,6 +84,15 @@ async def test_head_sends_headers_and_no_body(large, session):
             assert await response.read() == b""
 
 
+async def test_short_answers_beside_the_api_are_plain_and_those_of_the_api_are_not(large):
+    async with aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "gzip"}) as raw:
+        found = {}
+        for path in ("/healthz", "/nosuch", "/metrics", "/openapi.json", "/api/v1/model/nosuch", "/api/v1/model/nodes"):
+            async with raw.get(f"http://127.0.0.1:{large.port}{path}") as response:
+                found[path] = response.headers.get("Content-Encoding")
+    assert found == {"/healthz": None, "/nosuch": None, **dict.fromkeys(list(found)[2:], "gzip")}
+
+
 async def test_only_who_wanted_to_read_gets_the_body_of_a_redirect(large):
     for method, body in (("GET", b"Moved Permanently"), ("HEAD", b""), ("POST", b"")):
         reader, writer = await asyncio.open_connection("127.0.0.1", large.port)
