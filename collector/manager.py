@@ -8,7 +8,7 @@ The wall clock decides which window it is; where it is set forwards or back, the
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from collector.core.batch import DataBatch
@@ -29,6 +29,12 @@ SLEEP_LONGER_NS = 1_000_000
 """The wall clock and the loop's differ by their granularity: rather a millisecond too long than a turn too early."""
 
 
+SLICE_S = 0.004
+"""Steps of processing go on for so long, in seconds, before the event loop gets a turn; the last one may overrun it.
+
+An answer to a client takes two or three turns of the loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """What one tick cost."""
@@ -39,11 +45,14 @@ class Tick:
     cpu_seconds: float
     """CPU time of the whole process, user and system, over the same span."""
     process_seconds: float
-    """The processors' share of `seconds`; the event loop waits that long."""
+    """The processors' share of `seconds`, without what the event loop did between their steps."""
 
 
 class Manager:
-    """Ticks. `process` runs the pipeline and freezes the batch; `export` offers it to the sinks without waiting.
+    """Ticks. `process` runs the pipeline in steps and freezes the batch; `export` offers it to the sinks without waiting.
+
+    The batches of overlapping ticks are processed one after the other, as processors need it: rates are differences to
+    the batch before. Nobody sees a batch until its steps are over.
 
     `ticked` is told of each tick that gave a batch, `lost` of windows that gave none: why, `failed` or `skipped`, and
     how many.
@@ -52,7 +61,7 @@ class Manager:
     def __init__(
         self,
         source: Source,
-        process: Callable[[DataBatch], None],
+        process: Callable[[DataBatch], Iterator[None]],
         export: Callable[[DataBatch], None],
         *,
         resolution_ns: int,
@@ -72,6 +81,7 @@ class Manager:
         self._lost = lost
         self._clock = clock
         self._permits = asyncio.Semaphore(MAX_TICKS)
+        self._processing = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -94,13 +104,23 @@ class Manager:
         """Collect the window that ends at `end` (ns since the epoch)."""
         began, cpu_began = time.perf_counter(), time.process_time()
         batch = await self._source.scrape(end - self._resolution, end)
-        scraped = time.perf_counter()
-        self._process(batch)
-        processed = time.perf_counter()
-        self._export(batch)
-        done = Tick(batch, time.perf_counter() - began, time.process_time() - cpu_began, processed - scraped)
+        async with self._processing:
+            process_seconds = await self._processed(batch)
+            self._export(batch)
+        done = Tick(batch, time.perf_counter() - began, time.process_time() - cpu_began, process_seconds)
         self._ticked(done)
         return done
+
+    async def _processed(self, batch: DataBatch) -> float:
+        """Take all steps, with turns of the event loop between them; the seconds they took."""
+        spent, began = 0.0, time.perf_counter()
+        for _ in self._process(batch):
+            sliced = time.perf_counter() - began
+            if sliced >= SLICE_S:
+                spent += sliced
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        return spent + time.perf_counter() - began
 
     async def _guarded_tick(self, end: int) -> None:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -18,6 +19,11 @@ from collector.manager import MAX_TICKS, YEAR_1_NS, Manager
 
 S = 1_000_000_000
 EPOCH = 1_800_000_000
+
+
+def frozen(batch: DataBatch) -> Iterator[None]:
+    yield
+    batch.freeze()
 
 
 class Source:
@@ -51,7 +57,7 @@ async def ticking(
     seen: dict[str, list] = {"exported": [], "lost": []}
     manager = Manager(
         source,
-        lambda batch: batch.freeze(),
+        frozen,
         lambda batch: seen["exported"].append(batch.timestamp // S - EPOCH),
         resolution_ns=resolution * S,
         offset_ns=offset * S,
@@ -120,7 +126,7 @@ class Stepped:
 
         manager = Manager(
             Source(),
-            lambda batch: batch.freeze(),
+            frozen,
             export,
             resolution_ns=self.resolution * S,
             offset_ns=self.offset * S,
