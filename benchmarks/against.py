@@ -116,7 +116,9 @@ def main() -> int:
     parser.add_argument("binary", type=Path, help="a collector that takes Heapster's flags")
     parser.add_argument("--nodes", type=int, default=50, help="nodes of 30 pods of 2 containers")
     parser.add_argument("--cycles", type=int, default=6, help="cycles measured of each")
-    parser.add_argument("--metric-resolution", default="5s", help="from one cycle to the next; Heapster took 5s and more")
+    parser.add_argument(
+        "--metric-resolution", default="5s", help="from one cycle to the next; Heapster took 5s and more"
+    )
     arguments = parser.parse_args()
     print(
         json.dumps(

@@ -2,8 +2,9 @@
 
     python -m benchmarks.asking < questions.json
 
-Standard input has a line of JSON: {"name": {"url": ..., "every_s": ...}}. It asks until standard input ends, each name
-over a connection of its own, and then prints {"name": [[asked at (Unix time), seconds, bytes], ...]}.
+Standard input has a line of JSON: {"name": {"url": ..., "every_s": ...}}. It asks, each name over a connection of its
+own, and prints a line when all have been answered once. When standard input ends it stops, and prints
+{"name": [[asked at (Unix time), seconds, bytes], ...]}.
 """
 
 import asyncio
@@ -44,6 +45,9 @@ async def main() -> None:
     async with asyncio.TaskGroup() as group:
         for name, question in questions.items():
             group.create_task(ask(question["url"], question["every_s"], over, found[name]))
+        while not all(found.values()):
+            await asyncio.sleep(0.02)
+        print("ready", flush=True)
     print(json.dumps(found))
 
 

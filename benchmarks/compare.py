@@ -32,8 +32,12 @@ def main() -> int:
     parser.add_argument("old", help="a git revision")
     parser.add_argument("new", help="a git revision")
     parser.add_argument("--pairs", type=int, default=3, help="how often both are measured")
-    parser.add_argument("--shape", action="append", choices=SHAPES, help="measure cycles of this shape; may be repeated")
-    parser.add_argument("--micro", action="append", help="measure only functions whose name holds this; may be repeated")
+    parser.add_argument(
+        "--shape", action="append", choices=SHAPES, help="measure cycles of this shape; may be repeated"
+    )
+    parser.add_argument(
+        "--micro", action="append", help="measure only functions whose name holds this; may be repeated"
+    )
     parser.add_argument("--no-micro", action="store_true", help="leave out the single functions")
     parser.add_argument("--nodes", type=int, default=100, help="kubelets whose answers the single functions get")
     arguments = parser.parse_args()

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from aiohttp import web
 
-
 KEPT = ["default", "0s", "168h0m0s", 1, True]
 """The retention policy that it says it has."""
 

@@ -50,9 +50,7 @@ def functions(material: Material) -> Iterator[Function]:
 
     yield Function("RateCalculator", on, entities, "entities", lambda given: given[0].process(given[1]), rated)
     before, after = _merged(decoded), _merged([json.loads(body) for body in material.bodies(1)])
-    yield Function(
-        "rates of dicts", on, entities, "entities", lambda _: _rates(before, after), beside="RateCalculator"
-    )
+    yield Function("rates of dicts", on, entities, "entities", lambda _: _rates(before, after), beside="RateCalculator")
     aggregators = (PodAggregator(), NamespaceAggregator(), NodeAggregator(), ClusterAggregator())
     yield Function(
         "four aggregators",

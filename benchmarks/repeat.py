@@ -23,8 +23,7 @@ def run(module: str, *arguments: str, path: Sequence[Path] = (ROOT,)) -> Any:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
         env=environment,

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 BEAT_S = 0.002
 LATE_S = 0.012
@@ -49,7 +49,7 @@ class Watchdog:
         self._collecting = 0.0
         self.blocks: list[Block] = []
         self.collections: list[tuple[int, float]] = []
-        """(generation, seconds) of the garbage collector's longer work."""
+        """(generation, CPU seconds) of the garbage collector's longer work."""
 
     def __enter__(self) -> Self:
         gc.callbacks.append(self._collected)
@@ -58,7 +58,9 @@ class Watchdog:
         self._sampler.start()
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: Any, _traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
         self._over.set()
         self._sampler.join()
         gc.callbacks.remove(self._collected)
@@ -84,8 +86,8 @@ class Watchdog:
 
     def _collected(self, phase: str, about: dict[str, int]) -> None:
         if phase == "start":
-            self._collecting = time.perf_counter()
-        elif (took := time.perf_counter() - self._collecting) > 0.002:
+            self._collecting = time.thread_time()
+        elif (took := time.thread_time() - self._collecting) > 0.002:
             self.collections.append((about["generation"], took))
 
 

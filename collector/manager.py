@@ -49,7 +49,7 @@ class Tick:
 
 
 class Manager:
-    """Ticks. `process` runs the pipeline in steps and freezes the batch; `export` offers it to the sinks without waiting.
+    """Ticks. `process` runs the pipeline in steps and freezes the batch; `export` offers it to the sinks at once.
 
     The batches of overlapping ticks are processed one after the other, as processors need it: rates are differences to
     the batch before. Nobody sees a batch until its steps are over.
