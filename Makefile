@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test fuzz check bench setup system docs lock clean
+.PHONY: demo test fuzz check bench bench-full bench-compare setup system docs lock clean
 
 demo: setup            ## the main job on the simulated cluster: make demo ARGS="--cycles 2 --nodes 20"
 	$(BIN)/heapster demo $(ARGS)
@@ -22,8 +22,14 @@ check: setup           ## lint, types, layers, generated docs
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-bench: setup           ## CPU seconds, memory and throughput for 100, 1,000 and 5,000 nodes
+bench: setup           ## CPU seconds, memory, throughput and latency of small and middle clusters, a few minutes
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: setup      ## the same for everything, 5,000 nodes and the sinks included: make bench-full ARGS="--against ./heapster"
+	$(BIN)/python -m benchmarks --full $(ARGS)
+
+bench-compare: setup   ## two revisions, pair by pair: make bench-compare OLD=v0.1 NEW=HEAD ARGS="--shape 100-nodes"
+	$(BIN)/python -m benchmarks.compare $(OLD) $(NEW) $(ARGS)
 
 setup: $(VENV)/.ready
 

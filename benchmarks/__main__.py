@@ -1,98 +1,84 @@
-"""`make bench`: what a cycle costs at 100, 1,000 and 5,000 nodes, and what the hot functions do on their own."""
+"""`make bench`: what a cycle costs, what the hot functions do on their own, and how long clients wait meanwhile.
+
+Without arguments it measures small and middle clusters in a few minutes; with --full everything, the largest cluster
+and the sinks included.
+"""
 
 import argparse
 import json
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import micro
-from benchmarks.shapes import SHAPES
+from benchmarks import tables
+from benchmarks.proc import load
+from benchmarks.repeat import MeasurementError, run, summed_up
+from benchmarks.shapes import LATENCY, QUICK, SHAPES, SMOKE
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--shape", action="append", choices=SHAPES, help="measure only this shape; may be repeated")
+    parser.add_argument("--full", action="store_true", help="every shape, and latencies with 5,000 nodes")
+    parser.add_argument("--shape", action="append", choices=SHAPES, help="only this shape; may be repeated")
+    parser.add_argument("--runs", type=int, default=0, help="runs of each shape, each in a process of its own")
     parser.add_argument("--no-micro", action="store_true", help="leave out the single functions")
+    parser.add_argument("--latency", action="append", choices=LATENCY, help="only this cluster; may be repeated")
+    parser.add_argument("--no-latency", action="store_true", help="leave out the answers while cycles run")
+    parser.add_argument("--against", type=Path, help="a binary that takes Heapster's flags, measured beside ours")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON file goes")
     arguments = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    found: dict[str, object] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    runs = arguments.runs or (3 if arguments.full else 1)
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    found: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": load()}
     if not arguments.no_micro:
-        results = micro.run()
-        found["micro"] = results
-        console.print(_micro_table(results))
-    cycles = {}
-    for name in arguments.shape or SHAPES:
-        console.print(f"measuring {name} ...", style="dim")
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.cycle", name], stdout=subprocess.PIPE, text=True, check=False
-        )
-        if done.returncode:
-            console.print(f"{name} failed with exit status {done.returncode}", style="red")
-            return 1
-        cycles[name] = json.loads(done.stdout)
-    found["cycles"] = cycles
-    console.print(_cycle_table(cycles))
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
+        _measure(console, found, "micro", ["functions"], lambda _: run("micro"))
+        if found["micro"]:
+            found["micro"] = found["micro"]["functions"]
+            console.print(tables.micro_table(found["micro"]))
+    shapes = arguments.shape or ([name for name in SHAPES if name != SMOKE] if arguments.full else QUICK)
+    _measure(console, found, "cycles", shapes, lambda name: summed_up([run("cycle", name) for _ in range(runs)]))
+    if found["cycles"]:
+        console.print(tables.cycle_table(found["cycles"]))
+    if not arguments.no_latency:
+        clusters = arguments.latency or [name for name in LATENCY if name != SMOKE][: None if arguments.full else 1]
+        _measure(console, found, "latency", clusters, lambda name: run("latency", name))
+        if found["latency"]:
+            console.print(tables.latency_table(found["latency"]))
+            console.print(tables.block_table(found["latency"]))
+    if arguments.against:
+        _measure(console, found, "against", ["both"], lambda _: run("against", str(arguments.against.absolute())))
+        if found["against"]:
+            console.print(tables.against_table(found["against"]["both"]))
+    _write(console, arguments.results, found)
+    return 1 if found.get("failed") else 0
+
+
+def _measure(
+    console: Console, found: dict[str, Any], what: str, names: Iterable[str], measure: Callable[[str], Any]
+) -> None:
+    """Measure all `names`; one that fails is told and costs none of the others."""
+    measured: dict[str, Any] = {}
+    found[what] = measured
+    for name in names:
+        console.print(f"measuring {what}: {name} ...", style="dim")
+        try:
+            measured[name] = measure(name)
+        except MeasurementError as error:
+            console.print(f"{what} {name} failed: {error}", style="red")
+            found.setdefault("failed", []).append(f"{what} {name}")
+
+
+def _write(console: Console, directory: Path, found: dict[str, Any]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
-    console.print(
-        f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", style="dim"
-    )
-    return 0
-
-
-def _micro_table(results: list[micro.Result]) -> Table:
-    table = Table(title="One function, one core (CPU time, best of several runs)", title_justify="left")
-    for column in ("function", "on", "CPU", "rate"):
-        table.add_column(column, justify="left" if column in {"function", "on"} else "right")
-    for result in results:
-        table.add_row(
-            result["function"],
-            result["on"],
-            f"{1000 * result['cpu_s']:.2f} ms",
-            f"{result['rate']:,.0f} {result['unit']}",
-        )
-    return table
-
-
-def _cycle_table(cycles: dict[str, dict]) -> Table:
-    table = Table(title="One cycle: fetch over verified TLS, decode, process, store", title_justify="left")
-    columns = (
-        "shape",
-        "entities",
-        "answered",
-        "CPU s",
-        "ms a node",
-        "processors ms",
-        "first CPU s",
-        "peak MiB",
-        "KB a node",
-        "simulator CPU s",
-    )
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    for name, cycle in cycles.items():
-        cpu = cycle["cycle_cpu_s"]["median"]
-        table.add_row(
-            name,
-            f"{cycle['entities']:,}",
-            f"{cycle['answered']:,}",
-            f"{cpu:.2f}",
-            f"{1000 * cpu / cycle['nodes']:.2f}",
-            f"{1000 * cycle['processors_s']:.0f}",
-            f"{cycle['first_cycle_cpu_s']:.2f}",
-            f"{cycle['peak_rss_mib']:,.0f}",
-            f"{cycle['bytes_per_node'] / 1000:.0f}",
-            f"{cycle['simulator_cpu_s']:.2f}",
-        )
-    return table
+    console.print(f"written to {path}", style="dim")
 
 
 if __name__ == "__main__":

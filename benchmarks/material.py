@@ -1,14 +1,16 @@
 """Real material for measuring single functions: answers of a simulated cluster, and the batches they make."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.intake import Intake
-from collector.core.metrics import MetricTable
+from collector.core.metrics import Kind, MetricTable
 from collector.core.sample import NodeSample
 from collector.core.samplegroup import SampleGroup
 from collector.kube.listers import NamespaceLister, NodeLister, PodLister
+from collector.kube.objects import ContainerSpec, Pod
 from collector.processors import build_pipeline, run_pipeline
 from collector.processors.labels import LabelCopier
 from collector.sim.config import SimConfig
@@ -22,14 +24,16 @@ MINUTE = 60_000_000_000
 
 
 class Material:
-    """The answers of `nodes` kubelets, 30 pods of 2 containers each, at any minute."""
+    """The answers of `nodes` kubelets, 30 pods of 2 containers each, at any minute, and what is made of them."""
 
     def __init__(self, nodes: int) -> None:
         config = SimConfig(nodes=nodes, pods=30, containers=2, clock=lambda: float(ORIGIN))
         self.nodes = nodes
         self._world = InventedWorld(config, ORIGIN)
+        self._minute = 1
         self.entities, self.metrics = EntityTable(), MetricTable()
-        self.pipeline = build_pipeline(PodLister(), NamespaceLister(), NodeLister(), LabelCopier())
+        self.pods = PodLister()
+        self.pipeline = build_pipeline(self.pods, NamespaceLister(), NodeLister(), LabelCopier())
 
     def bodies(self, minute: int) -> list[bytes]:
         """What every kubelet answers at that minute."""
@@ -56,18 +60,43 @@ class Material:
         intake.flush()
         return batch
 
-    def batch(self, minute: int, samples: Sequence[NodeSample]) -> DataBatch:
-        """The same, placed; neither processed nor frozen."""
-        batch = DataBatch(self.entities, self.metrics, ORIGIN * 1_000_000_000 + minute * MINUTE)
+    @cached_property
+    def two_minutes(self) -> tuple[list[NodeSample], list[NodeSample]]:
+        """Samples of minutes 0 and 1."""
+        return self.samples(0), self.samples(1)
+
+    def placed(self, samples: Sequence[NodeSample]) -> DataBatch:
+        """A batch of them, one minute after the one before; neither processed nor frozen."""
+        self._minute += 1
+        batch = DataBatch(self.entities, self.metrics, ORIGIN * 1_000_000_000 + self._minute * MINUTE)
         intake = Intake(batch)
         for sample in samples:
             intake.add(sample)
         intake.flush()
         return batch
 
-    def finished(self, first: int) -> DataBatch:
-        """The second of two batches from minute `first` on, processed and frozen: it has rates."""
-        for minute in (first, first + 1):
-            batch = self.batch(minute, self.samples(minute))
+    @cached_property
+    def finished(self) -> tuple[DataBatch, DataBatch]:
+        """Two batches in a row, processed and frozen: the second has rates. The pod lister knows their pods."""
+        first = self.placed(self.two_minutes[0])
+        self.pods.replace(_pods(first))
+        second = None
+        for batch in (first, second := self.placed(self.two_minutes[1])):
             run_pipeline(self.pipeline, batch)
-        return batch
+        return first, second
+
+
+def _pods(batch: DataBatch) -> list[Pod]:
+    entities = batch.entities
+    specs = {name: ContainerSpec(name, f"example.com/{name}:1") for name in ("app", "sidecar")}
+    labels = {"app": "web", "tier": "front"}
+    return [
+        Pod(
+            entities.name[entities.parent[row]],
+            entities.name[row],
+            entities.uid[row],
+            labels=labels,
+            containers=tuple(specs.setdefault(name, ContainerSpec(name, name)) for name in entities.children(row)),
+        )
+        for row in batch.rows_of(Kind.POD).tolist()
+    ]

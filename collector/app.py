@@ -31,7 +31,7 @@ from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
-from collector.processors import build_pipeline, run_pipeline
+from collector.processors import build_pipeline, pipeline_steps
 from collector.processors.labels import BUILT_IN, LabelCopier
 from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import SelfMetrics
@@ -90,6 +90,7 @@ class Collector:
         self._refused_metrics = 0
         self.light: LightCadence | None = None
         """The light cadence; None where nobody would ask for what it learns."""
+        self._settled = False
         self._listers = Listers()
         context = self._context = Context(
             self.store,
@@ -119,6 +120,11 @@ class Collector:
     def port(self) -> int:
         """The port the API listens on."""
         return self.api.port
+
+    @property
+    def context(self) -> Context:
+        """What handlers read: for benchmarks and tests that serve it once more."""
+        return self._context
 
     async def start(self) -> None:
         """Bring every part up. Raises StartError; what was started until then is stopped again."""
@@ -182,7 +188,7 @@ class Collector:
         )
         self._manager = Manager(
             self._source,
-            lambda batch: run_pipeline(pipeline, batch, self.metrics.processed),
+            lambda batch: pipeline_steps(pipeline, batch, self.metrics.processed),
             self.sinks.export,
             resolution_ns=options.metric_resolution,
             offset_ns=options.scrape_offset,
@@ -295,6 +301,10 @@ class Collector:
                 queued=sink.waiting + sink.exporting,
             )
         self._last_batch = LastBatch(tick.batch.timestamp, entities[Kind.NODE.label])
+        if not self._settled:
+            # The rows, names and connections of the first tick stay, as the pods of the start do.
+            self._settled = True
+            gc.freeze()
         if not self._stored:
             tick.batch.entities.sweep()  # the store's task where there is one
         log.log(
@@ -313,11 +323,12 @@ class Collector:
 def _settle_garbage_collector() -> None:
     """Set the garbage collector to what this process does: many short-lived objects, few cycles, a large steady state.
 
-    With Python's own thresholds it visits 150,000 pods again and again for nothing: a tenth of a cycle's CPU time.
+    With Python's own thresholds it visits 150,000 pods again and again for nothing: a tenth of a cycle's CPU time. What
+    is frozen it visits never again; the middle generation is kept small, for a visit of it holds up the event loop.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(20_000, 5, 200)
 
 
 def _allow_many_connections() -> None:

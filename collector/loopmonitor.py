@@ -1,37 +1,55 @@
 """LoopMonitor: how long the event loop keeps others waiting."""
 
 import asyncio
-import contextlib
+import time
 from collections.abc import Callable
 
-PERIOD_S = 0.1
+BUSY_S = 0.01
+"""Between two looks while there is something to do. A block is seen short by this at most."""
+REST_S = 0.05
+"""The same while there is nothing: waking up for nothing would cost a small cluster as much as its cycles."""
+BUSY_SHARE = 0.05
+"""Share of a core from which on the loop counts as busy."""
 NOTABLE_S = 0.01
 """Shorter delays are the machine's, not ours."""
 
 
 class LoopMonitor:
-    """Asks to be woken every 100 ms and reports by how much it was late."""
+    """Asks to be woken every 10 ms, at rest every 50 ms, and reports by how much it was late.
+
+    Whoever became ready while the loop was busy waited as long, so the lateness is what clients feel; it includes what
+    the process waited for a core.
+    """
 
     def __init__(self, blocked: Callable[[float], None]) -> None:
         self._blocked = blocked
-        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._due = self._cpu = self._looked = 0.0
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._task = asyncio.create_task(self._watch(), name="loop monitor")
+        """Begin to watch the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._arm(self._loop)
 
     async def stop(self) -> None:
         """End watching."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
-    async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + PERIOD_S
-            await asyncio.sleep(PERIOD_S)
-            late = loop.time() - due
-            if late >= NOTABLE_S:
-                self._blocked(late)
+    def _look(self) -> None:
+        assert self._loop is not None, "start comes first"
+        late = time.monotonic() - self._due
+        if late >= NOTABLE_S:
+            self._blocked(late)
+        self._arm(self._loop)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Not by the loop's own clock: that one stands still while the loop works.
+        now, cpu = time.monotonic(), time.thread_time()
+        busy = cpu - self._cpu >= BUSY_SHARE * (now - self._looked)
+        self._cpu, self._looked = cpu, now
+        period = BUSY_S if busy else REST_S
+        self._due = now + period
+        self._handle = loop.call_later(period, self._look)

@@ -3,8 +3,9 @@
 A batch carries the end of its window as timestamp (behaviour reference, sections 2.1 and 2.2).
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from collector.cadence import Cadence, Words
@@ -12,6 +13,12 @@ from collector.core.batch import DataBatch
 from collector.core.contracts import Source
 
 WORDS = Words("ticks", "batch", "--metric-resolution", "timestamps of batches are repeated from there")
+
+
+SLICE_S = 0.004
+"""Steps of processing go on for so long, in seconds, before the event loop gets a turn; the last one may overrun it.
+
+An answer to a client takes two or three turns of the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +31,14 @@ class Tick:
     cpu_seconds: float
     """CPU time of the whole process, user and system, over the same span."""
     process_seconds: float
-    """The processors' share of `seconds`; the event loop waits that long."""
+    """The processors' share of `seconds`, without what the event loop did between their steps."""
 
 
 class Manager:
-    """Ticks. `process` runs the pipeline and freezes the batch; `export` offers it to the sinks without waiting.
+    """Ticks. `process` runs the pipeline in steps and freezes the batch; `export` offers it to the sinks at once.
+
+    The batches of overlapping ticks are processed one after the other, as processors need it: rates are differences to
+    the batch before. Nobody sees a batch until its steps are over.
 
     `ticked` is told of each tick that gave a batch, `lost` of windows that gave none: why, `failed` or `skipped`, and
     how many.
@@ -37,7 +47,7 @@ class Manager:
     def __init__(
         self,
         source: Source,
-        process: Callable[[DataBatch], None],
+        process: Callable[[DataBatch], Iterator[None]],
         export: Callable[[DataBatch], None],
         *,
         resolution_ns: int,
@@ -51,6 +61,7 @@ class Manager:
         self._export = export
         self._resolution = resolution_ns
         self._ticked = ticked
+        self._processing = asyncio.Lock()
         self._cadence = Cadence(
             self.tick, WORDS, resolution_ns=resolution_ns, offset_ns=offset_ns, lost=lost, clock=clock
         )
@@ -63,10 +74,20 @@ class Manager:
         """Collect the window that ends at `end` (ns since the epoch)."""
         began, cpu_began = time.perf_counter(), time.process_time()
         batch = await self._source.scrape(end - self._resolution, end)
-        scraped = time.perf_counter()
-        self._process(batch)
-        processed = time.perf_counter()
-        self._export(batch)
-        done = Tick(batch, time.perf_counter() - began, time.process_time() - cpu_began, processed - scraped)
+        async with self._processing:
+            process_seconds = await self._processed(batch)
+            self._export(batch)
+        done = Tick(batch, time.perf_counter() - began, time.process_time() - cpu_began, process_seconds)
         self._ticked(done)
         return done
+
+    async def _processed(self, batch: DataBatch) -> float:
+        """Take all steps, with turns of the event loop between them; the seconds they took."""
+        spent, began = 0.0, time.perf_counter()
+        for _ in self._process(batch):
+            sliced = time.perf_counter() - began
+            if sliced >= SLICE_S:
+                spent += sliced
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        return spent + time.perf_counter() - began

@@ -79,6 +79,7 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_light_rounds_total", _C, ("outcome",), "Rounds of the light cadence: ok, failed, skipped"),
     OwnMetric("heapster_light_round_duration_seconds", _H, (), "Time of one round, the slowest node included", _SLOW),
     OwnMetric("heapster_light_nodes", _G, ("state",), "Nodes of the latest round by state: ok, failed"),
+    OwnMetric("heapster_event_loop_longest_block_seconds", _G, (), "Longest of these times since the start"),
     # Sinks.
     OwnMetric("heapster_exporter_duration_seconds", _H, ("exporter",), "Time of one export", _SLOW),
     OwnMetric("heapster_exporter_last_time_seconds", _G, ("exporter",), "End of the last export, Unix time"),
@@ -168,6 +169,7 @@ class SelfMetrics:
         self._parents = {row.name: _build(row, self.registry) for row in OWN_METRICS}
         self._children: dict[tuple[str, ...], Any] = {}
         self._totals: dict[tuple[str, ...], int] = {}
+        self._longest_block = 0.0
         self._entity_types: set[str] = set()
         self._child("heapster_build_info", version, platform.python_version()).set(1)
         for outcome in ("ok", "failed", "skipped"):
@@ -270,6 +272,8 @@ class SelfMetrics:
     def loop_blocked(self, seconds: float) -> None:
         """The event loop came back this much later than it should have."""
         self._child("heapster_event_loop_blocked_seconds").observe(seconds)
+        self._longest_block = max(self._longest_block, seconds)
+        self._child("heapster_event_loop_longest_block_seconds").set(self._longest_block)
 
     def _raise_to(self, total: int, name: str, *labels: str) -> None:
         """Bring a counter up to a total that somebody else keeps."""

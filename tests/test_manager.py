@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -15,10 +17,15 @@ from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
 from collector.errors import ScrapeError
-from collector.manager import Manager
+from collector.manager import SLICE_S, Manager
 
 S = 1_000_000_000
 EPOCH = 1_800_000_000
+
+
+def frozen(batch: DataBatch) -> Iterator[None]:
+    yield
+    batch.freeze()
 
 
 class Source:
@@ -52,7 +59,7 @@ async def ticking(
     seen: dict[str, list] = {"exported": [], "lost": []}
     manager = Manager(
         source,
-        lambda batch: batch.freeze(),
+        frozen,
         lambda batch: seen["exported"].append(batch.timestamp // S - EPOCH),
         resolution_ns=resolution * S,
         offset_ns=offset * S,
@@ -121,7 +128,7 @@ class Stepped:
 
         manager = Manager(
             Source(),
-            lambda batch: batch.freeze(),
+            frozen,
             export,
             resolution_ns=self.resolution * S,
             offset_ns=self.offset * S,
@@ -260,3 +267,48 @@ async def test_a_failing_tick_is_counted_and_the_next_one_runs(caplog):
     seen = await ticking(source, 130, resolution=60, offset=5)
     assert seen == {"exported": [120], "lost": ["failed"]}
     assert "nothing to be had" in caplog.text
+
+
+async def test_others_have_turns_while_a_batch_is_processed_and_nobody_sees_it_before():
+    turns: list[int] = []
+    exported: list[DataBatch] = []
+
+    def slowly(batch: DataBatch) -> Iterator[None]:
+        for step in range(5):
+            time.sleep(2 * SLICE_S)
+            assert len(turns) >= step
+            assert exported == []
+            yield
+        batch.freeze()
+
+    async def other() -> None:
+        while True:
+            turns.append(0)
+            await asyncio.sleep(0)
+
+    manager = Manager(Source(), slowly, exported.append, resolution_ns=60 * S, offset_ns=0)
+    busy = asyncio.create_task(other())
+    tick = await manager.tick(60 * S)
+    busy.cancel()
+    assert len(turns) >= 5
+    assert exported == [tick.batch]
+    assert 5 * 2 * SLICE_S <= tick.process_seconds < tick.seconds
+
+
+async def test_batches_of_overlapping_ticks_are_processed_one_after_the_other():
+    under_way: list[int] = []
+    processed: list[int] = []
+
+    def steps(batch: DataBatch) -> Iterator[None]:
+        under_way.append(batch.timestamp)
+        for _ in range(3):
+            time.sleep(2 * SLICE_S)
+            assert under_way == [batch.timestamp]
+            yield
+        batch.freeze()
+        under_way.clear()
+        processed.append(batch.timestamp // S)
+
+    manager = Manager(Source(), steps, lambda _batch: None, resolution_ns=60 * S, offset_ns=0)
+    await asyncio.gather(manager.tick(60 * S), manager.tick(120 * S))
+    assert processed == [60, 120]

@@ -34,7 +34,7 @@ from collector.kube.quantity import binary_text, decimal_suffix, decimal_text
 
 SECOND: Final = 10**9
 
-AT_ONCE: Final = 1024
+AT_ONCE: Final = 256
 """Objects written between two looks at the event loop: some milliseconds."""
 
 ALONE: Final = 0

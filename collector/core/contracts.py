@@ -2,10 +2,12 @@
 
     source -> DataBatch -> processors -> freeze -> sinks
 
-A Source opens the batch and fills it; Processors write columns into it, one after the other, on the event loop; after
+A Source opens the batch and fills it; Processors write columns into it, one after the other, on the event loop, which
+may do other things between two steps; after
 `DataBatch.freeze()` nothing changes any more and any number of Sinks may read it at the same time.
 """
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from collector.core.batch import DataBatch
@@ -26,12 +28,15 @@ class Source(Protocol):
 
 
 class Processor(Protocol):
-    """One step of the pipeline: pure computation, no waiting."""
+    """One station of the pipeline: pure computation, no waiting."""
 
     name: str
 
-    def process(self, batch: DataBatch) -> None:
-        """Add columns to `batch`, which nobody else holds yet. State kept between ticks is the processor's own."""
+    def steps(self, batch: DataBatch) -> Iterator[None]:
+        """Add columns to `batch`, which nobody else holds yet, in steps of some milliseconds.
+
+        State kept between ticks is the processor's own. The steps of one batch are over before another's begin.
+        """
         ...
 
 

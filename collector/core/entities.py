@@ -35,6 +35,13 @@ _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
+_DEPTH: NDArray[np.int8] = np.zeros(len(Kind), np.int8)
+"""By kind: how many entities lie above one."""
+_DEPTH[[Kind.NODE, Kind.NAMESPACE]] = 1
+_DEPTH[[Kind.POD, Kind.SYS_CONTAINER]] = 2
+_DEPTH[Kind.POD_CONTAINER] = 3
+
+
 class EntityTable:
     """The rows. Long-lived, written on the event loop only.
 
@@ -318,8 +325,11 @@ class EntityTable:
                 self.last_seen[held] = sequence if newest else np.maximum(self.last_seen[held], sequence)
             rows = parents[parents != NULL]
 
-    def sweep(self) -> int:
-        """Free the rows (and label numbers) that no live batch holds; returns how many rows were freed."""
+    def sweep(self, most: int | None = None) -> int:
+        """Free the rows (and label numbers) that no live batch holds, `most` rows at most; how many rows were freed.
+
+        What lies below goes first, so that the table is whole between two sweeps.
+        """
         oldest = self.pins.oldest()
         self.labels.sweep(oldest)
         owned = self.kind[: self.size] != FREE
@@ -331,7 +341,9 @@ class EntityTable:
             stays = np.flatnonzero(owned & ~dead)
             for above in (self.node[stays], self.parent[stays]):
                 dead[above[above != NULL]] = False
-        rows = np.flatnonzero(dead).tolist()
+        found = np.flatnonzero(dead)
+        depth = _DEPTH[self.kind[found]]
+        rows = found[np.argsort(-depth, kind="stable")][:most].tolist()
         self.identities.forget(rows)
         for row in rows:
             self._forget(row)
@@ -344,7 +356,6 @@ class EntityTable:
         elif kind is Kind.NAMESPACE:
             del self._namespaces[name]
         else:
-            # The parent may have been freed a moment ago, in the same sweep.
             siblings = self._children[parent]
             if siblings is not None and siblings.get(name) == row:
                 del siblings[name]

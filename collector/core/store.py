@@ -4,8 +4,9 @@ Heapster's retention (behaviour reference, section 7): whole batches for 140 s, 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from types import coroutine
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,15 @@ from collector.core.visibility import EVERYTHING, Visibility
 SHORT_RETENTION_NS = 140 * 1_000_000_000
 LONG_RETENTION_NS = 15 * 60 * 1_000_000_000
 LONG_METRICS = ("cpu/usage_rate", "memory/usage")
+
+SWEPT_AT_ONCE = 4_096
+"""Rows freed between two turns of the event loop: some ten milliseconds."""
+
+
+@coroutine
+def _turn() -> Generator[None, None, None]:
+    """Awaited, it lets others have the event loop once."""
+    yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +60,20 @@ class MetricStore:
         self._long_columns = tuple(INDEX[name] for name in LONG_METRICS)
 
     async def export(self, batch: DataBatch) -> None:
-        """Keep a frozen batch."""
-        self.add(batch)
+        """As `add`, with turns for others while many rows are freed."""
+        self._keep(batch)
+        while batch.entities.sweep(SWEPT_AT_ONCE) == SWEPT_AT_ONCE:
+            await _turn()
 
     async def stop(self) -> None:
         """Nothing to release: what is kept stays answerable."""
 
     def add(self, batch: DataBatch) -> None:
         """Keep a frozen batch, let go of those past their time, and free the rows that only they knew."""
+        self._keep(batch)
+        batch.entities.sweep()
+
+    def _keep(self, batch: DataBatch) -> None:
         now = int(self._clock() * 1e9)
         self._replaced = self.latest()
         # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.
@@ -71,7 +87,6 @@ class MetricStore:
                 {m: (batch.cells[m, : batch.rows].copy(), batch.presence(m).copy()) for m in self._long_columns},
             )
         )
-        batch.entities.sweep()
 
     def latest(self) -> DataBatch | None:
         """The batch that arrived last, None before the first."""

@@ -1,7 +1,7 @@
 """Processors: columns from columns, in Heapster's order (behaviour reference, section 5)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from collector.core.batch import DataBatch
 from collector.core.contracts import Processor
@@ -29,14 +29,35 @@ def build_pipeline(
     )
 
 
-def run_pipeline(
-    pipeline: Sequence[Processor],
-    batch: DataBatch,
-    processed: Callable[[str, float], None] = lambda _name, _seconds: None,
-) -> None:
-    """Run every processor over `batch`, then freeze it; `processed` is told each one's name and seconds."""
+def _unobserved(_name: str, _seconds: float) -> None:
+    """Tell nobody."""
+
+
+def pipeline_steps(
+    pipeline: Sequence[Processor], batch: DataBatch, processed: Callable[[str, float], None] = _unobserved
+) -> Iterator[None]:
+    """Run every processor over `batch`, then freeze it, in steps of some milliseconds.
+
+    Between two of them others may compute; the batch is whole, and anybody's, only when the steps are over. `processed`
+    is told each processor's name and seconds, without what passed between its steps.
+    """
     for processor in pipeline:
-        began = time.perf_counter()
-        processor.process(batch)
-        processed(processor.name, time.perf_counter() - began)
+        spent, began = 0.0, time.perf_counter()
+        for _ in processor.steps(batch):
+            spent += time.perf_counter() - began
+            yield
+            began = time.perf_counter()
+        processed(processor.name, spent + time.perf_counter() - began)
+        yield
+    for table in batch.labeled.values():
+        table.join()
+        yield
     batch.freeze()
+
+
+def run_pipeline(
+    pipeline: Sequence[Processor], batch: DataBatch, processed: Callable[[str, float], None] = _unobserved
+) -> None:
+    """The same at once."""
+    for _ in pipeline_steps(pipeline, batch, processed):
+        pass

@@ -6,12 +6,15 @@ Which metric is summed into which kind is said in METRICS (`sums`). Integers sta
 int64, where bincount would go through float64 and stop being exact at 2^53.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
 from collector.core.entities import NULL
 from collector.core.metrics import Kind
+from collector.processors.stepped import Stepped
 
 Rows = NDArray[np.intp]
 
@@ -24,12 +27,12 @@ def _sum(
     *,
     whole: NDArray[np.bool_] | None = None,
     own_traffic: NDArray[np.bool_] | None = None,
-) -> None:
+) -> Iterator[None]:
     """Sum every metric that METRICS sums into kind `into`, from `rows` to the parallel `targets`.
 
     A metric that no row has stays absent in the target. Where `whole` (parallel to `targets`) is True, a target that
     already has the metric keeps its value; elsewhere what it has counts as one more summand. Of the network metrics
-    only rows with `own_traffic` are summed.
+    only rows with `own_traffic` are summed. A step is one metric.
     """
     for m, metric in batch.metrics:
         if not metric.summed_into(into):
@@ -45,9 +48,10 @@ def _sum(
         column[to[~batch.present[m, to]]] = 0
         np.add.at(column, to, column[rows[adding]])
         batch.present[m, to] = True
+        yield
 
 
-class PodAggregator:
+class PodAggregator(Stepped):
     """Containers into pods; what the kubelet reported of a pod itself is kept.
 
     Unless it reported of the pod's pause container only: then the containers are added on top (5.4, the rule of 1.5.4).
@@ -55,22 +59,23 @@ class PodAggregator:
 
     name = "pod_aggregator"
 
-    def process(self, batch: DataBatch) -> None:
+    def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the sums; a pod no source reported comes into being through its containers."""
         containers = batch.rows_of(Kind.POD_CONTAINER)
         pods = batch.entities.parent[containers]
         batch.entities.invent(batch.rows_of(Kind.POD), invented=False)
         batch.entities.invent(np.unique(pods[~batch.exists[pods]]), invented=True)
         batch.exists[pods] = True
-        _sum(batch, Kind.POD, containers, pods, whole=~batch.share[pods])
+        yield
+        yield from _sum(batch, Kind.POD, containers, pods, whole=~batch.share[pods])
 
 
-class NamespaceAggregator:
+class NamespaceAggregator(Stepped):
     """Pods into namespaces."""
 
     name = "namespace_aggregator"
 
-    def process(self, batch: DataBatch) -> None:
+    def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the sums; a namespace is in the batch as soon as one of its pods is.
 
         A pod in the network of its node reports the traffic of the whole node, which is not the namespace's.
@@ -78,30 +83,30 @@ class NamespaceAggregator:
         pods = batch.rows_of(Kind.POD)
         namespaces = batch.entities.parent[pods]
         batch.exists[namespaces] = True
-        _sum(batch, Kind.NAMESPACE, pods, namespaces, own_traffic=~batch.entities.host_network[pods])
+        yield from _sum(batch, Kind.NAMESPACE, pods, namespaces, own_traffic=~batch.entities.host_network[pods])
 
 
-class NodeAggregator:
+class NodeAggregator(Stepped):
     """Requests and limits of pods into their nodes; a node's usage is the kubelet's own figure, never a sum."""
 
     name = "node_aggregator"
 
-    def process(self, batch: DataBatch) -> None:
+    def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the sums to the nodes that are in the batch."""
         pods = batch.rows_of(Kind.POD)
         nodes = batch.entities.node[pods]
         placed = (nodes != NULL) & batch.exists[nodes]
-        _sum(batch, Kind.NODE, pods[placed], nodes[placed])
+        yield from _sum(batch, Kind.NODE, pods[placed], nodes[placed])
 
 
-class ClusterAggregator:
+class ClusterAggregator(Stepped):
     """Namespaces into the cluster: what pods use, without system daemons."""
 
     name = "cluster_aggregator"
 
-    def process(self, batch: DataBatch) -> None:
+    def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the sums; the cluster is always in the batch."""
         namespaces = batch.rows_of(Kind.NAMESPACE)
         cluster = batch.entities.cluster
         batch.exists[cluster] = True
-        _sum(batch, Kind.CLUSTER, namespaces, np.full(namespaces.size, cluster, np.int32))
+        yield from _sum(batch, Kind.CLUSTER, namespaces, np.full(namespaces.size, cluster, np.int32))

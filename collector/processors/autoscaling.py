@@ -1,6 +1,6 @@
 """NodeAutoscalingEnricher: nodes against their capacity (behaviour reference, section 5.8)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from collector.core.metrics import FLOAT64, INDEX
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node, Resources
 from collector.processors.labels import LabelCopier
+from collector.processors.stepped import Stepped
 
 RESOURCES = ("cpu", "memory", "ephemeral_storage")
 
@@ -34,7 +35,7 @@ class _Capacities:
     allocatable: NDArray[np.int64]
 
 
-class NodeAutoscalingEnricher:
+class NodeAutoscalingEnricher(Stepped):
     """Capacity, allocatable, utilization, reservation; and the labels of nodes."""
 
     name = "node_autoscaling_enricher"
@@ -46,7 +47,7 @@ class NodeAutoscalingEnricher:
         self._host_id_annotation = host_id_annotation
         self._capacities: _Capacities | None = None
 
-    def process(self, batch: DataBatch) -> None:
+    def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the twelve node columns. Every ratio is of the allocatable amount, in spite of what the names promise."""
         read = self._current(batch.entities)
         here = read.known & batch.exists[read.rows]
@@ -62,6 +63,7 @@ class NodeAutoscalingEnricher:
             at, of = rows[shared], allocatable[shared].astype(FLOAT64)
             _put(batch, f"{resource}/node_utilization", at, _integers(batch, _USED[i], at) / of)
             _put(batch, f"{resource}/node_reservation", at, _integers(batch, f"{resource}/request", at) / of)
+            yield
 
     def _current(self, entities: EntityTable) -> _Capacities:
         """The amounts of all node entities there are now; read again when a node or an entity is another one."""

@@ -4,7 +4,7 @@ Specifications change rarely and batches come every minute, so the enricher keep
 by row, and writes them into each batch column by column. Python runs only for pods that are new or changed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
@@ -19,8 +19,15 @@ from collector.core.metrics import INDEX, Kind, MetricTable
 from collector.kube.listers import NamespaceLister, PodLister
 from collector.kube.objects import ContainerSpec, Pod
 from collector.processors.labels import LabelCopier
+from collector.processors.stepped import Stepped
 
 NOT_GIVEN = -1
+
+PODS_AT_ONCE = 2_048
+"""Pods applied in one step: some ten milliseconds."""
+
+NAMES_AT_ONCE = 8_192
+"""Changed pods looked up in one step: some ten milliseconds."""
 
 _NO_LABELS: Mapping[str, str] = {}
 _FROM_SPEC = {
@@ -35,7 +42,7 @@ _AMOUNTS: Callable[[ContainerSpec], tuple[Any, ...]] = attrgetter(*_FROM_SPEC.va
 _RESTARTS = INDEX["restart_count"]
 
 
-class PodEnricher:
+class PodEnricher(Stepped):
     """Requests, limits, restarts and labels of pods and containers; stub sets for what no kubelet reported.
 
     `_columns[m]` int64 (rows,), NOT_GIVEN where there is none, valid only where `_specified[row]` equals the row's
@@ -48,6 +55,8 @@ class PodEnricher:
         self._pods = pods
         self._changes = pods.subscribe()
         self._copier = copier
+        self._changed: list[tuple[str, str]] = []
+        """Namespace and name of pods whose objects changed, their rows not marked yet."""
         self._applied: NDArray[np.int64] = np.zeros(0, np.int64)
         """Generation of each pod row when its Pod object was last applied."""
         self._specified: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -56,25 +65,35 @@ class PodEnricher:
         """Pod rows whose Pod object is known."""
         self._columns: dict[int, NDArray[np.int64]] = dict.fromkeys((*_FROM_SPEC, _RESTARTS), np.zeros(0, np.int64))
 
-    def process(self, batch: DataBatch) -> None:
+    def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add requests, limits and restart counts; create the stub sets of 5.2."""
         entities, n = batch.entities, batch.rows
+        self._changed.extend(self._changes.take())
         self._grow(entities.size)
-        for namespace, name in self._changes.take():
-            row = entities.find_pod(namespace, name)
-            if row != NULL:
-                self._applied[row] = 0
+        while self._changed:  # what is left when a tick is abandoned is the next one's
+            for namespace, name in self._changed[-NAMES_AT_ONCE:]:
+                row = entities.find_pod(namespace, name)
+                if NULL != row < self._applied.size:
+                    self._applied[row] = 0
+            del self._changed[-NAMES_AT_ONCE:]
+            yield
+        # Rows that came meanwhile are of later batches; the columns must reach them all the same.
+        self._grow(entities.size)
         pods = np.zeros(n, np.bool_)  # those of the batch, and those of its containers
         pods[batch.rows_of(Kind.POD)] = True
         pods[entities.parent[batch.rows_of(Kind.POD_CONTAINER)]] = True
         stale = np.flatnonzero(pods & (self._applied[:n] != entities.generation[:n]))
+        for start in range(0, stale.size, PODS_AT_ONCE):
+            yield
+            self._apply(entities, batch.metrics, stale[start : start + PODS_AT_ONCE])
         if stale.size:
-            self._apply(entities, batch.metrics, stale)
+            yield
             batch.ensure_rows()
         batch.exists[:n] |= pods & self._known[:n]
-        self._write(batch)
+        yield
+        yield from self._write(batch)
 
-    def _write(self, batch: DataBatch) -> None:
+    def _write(self, batch: DataBatch) -> Iterator[None]:
         """The columns into the containers whose pods are in the batch."""
         entities, n = batch.entities, batch.rows
         specified = (self._specified[:n] == entities.generation[:n]) & (entities.kind[:n] == Kind.POD_CONTAINER)
@@ -88,6 +107,7 @@ class PodEnricher:
             given = (reported if m == _RESTARTS else specified) & (column[:n] != NOT_GIVEN)
             np.copyto(batch.cells[m, :n], column[:n], where=given)
             batch.present[m, :n] |= given
+            yield
 
     def _apply(self, entities: EntityTable, metrics: MetricTable, rows: NDArray[np.intp]) -> None:
         """Take over what the API server knows of the pods in `rows` now."""
@@ -181,7 +201,7 @@ def _image_label(image: str) -> Mapping[str, str]:
     return {"container_base_image": image}
 
 
-class NamespaceEnricher:
+class NamespaceEnricher(Stepped):
     """`namespace_id`: the UID of the namespace."""
 
     name = "namespace_based_enricher"
@@ -192,7 +212,7 @@ class NamespaceEnricher:
         self._applied: dict[int, int] = {}
         """Namespace row -> its generation when its Namespace object was last applied."""
 
-    def process(self, batch: DataBatch) -> None:
+    def steps(self, batch: DataBatch) -> Iterator[None]:
         """Label the namespaces; the label sets of their pods and containers follow by themselves."""
         entities = batch.entities
         changed = self._changes.take()
@@ -207,3 +227,4 @@ class NamespaceEnricher:
         entities.set_many_own_labels(
             rows, [_NO_LABELS if each is None else {"namespace_id": each.uid} for each in found]
         )
+        yield

@@ -6,12 +6,14 @@ pod is that of its network sample. A counter that went down gives no rate.
 """
 
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch, LabeledTable
 from collector.core.metrics import DISK, FLOAT64, INDEX, METRICS, Clock
+from collector.processors.stepped import Stepped
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ _PLAIN = [
 ]
 
 
-class RateCalculator:
+class RateCalculator(Stepped):
     """Keeps the previous batch; computes the rates of what both batches have."""
 
     name = "rate calculator"
@@ -32,8 +34,8 @@ class RateCalculator:
     def __init__(self) -> None:
         self._previous: DataBatch | None = None
 
-    def process(self, batch: DataBatch) -> None:
-        """Add the rate columns to `batch`."""
+    def steps(self, batch: DataBatch) -> Iterator[None]:
+        """Add the rate columns to `batch`, one a step."""
         previous = self._previous
         if previous is not None:
             if batch.timestamp <= previous.timestamp:
@@ -43,11 +45,11 @@ class RateCalculator:
                     previous.timestamp,
                 )
                 return
-            self._compute(previous, batch)
+            yield from self._compute(previous, batch)
         self._previous = batch
 
     @staticmethod
-    def _compute(previous: DataBatch, batch: DataBatch) -> None:
+    def _compute(previous: DataBatch, batch: DataBatch) -> Iterator[None]:
         n = min(previous.rows, batch.rows)
         # Both batches live, so a row below n is the same entity in both.
         same_life = previous.exists[:n] & batch.exists[:n]
@@ -55,6 +57,7 @@ class RateCalculator:
         # As in Heapster, an entity without a scrape time (a pod that reports no network) has no rates of its own:
         # the sums over its containers stand in for them.
         same_life &= (previous.times[Clock.SCRAPE, :n] > 0) & (batch.times[Clock.SCRAPE, :n] > 0)
+        yield
         for m, rate, clock in _PLAIN:
             rows = np.flatnonzero(same_life & previous.present[m, :n] & batch.present[m, :n])
             elapsed = _elapsed(previous, batch, clock, rows)
@@ -67,6 +70,7 @@ class RateCalculator:
                 batch.put(rate, rows, 1e9 * grown.astype(FLOAT64) / elapsed.astype(FLOAT64))
             else:
                 batch.put(rate, rows, 1000 * grown // elapsed)  # both positive: rounds toward zero, as Go does
+            yield
         _disk_rates(previous, batch, same_life)
 
 

@@ -23,6 +23,8 @@ _FLAGS: dict[str, tuple[type, str]] = {
     "nodes": (int, "nodes, each with a kubelet"),
     "pods": (int, "pods on each node"),
     "containers": (int, "containers in each pod"),
+    "namespaces": (int, "most namespaces of services, 0 for as many as the Deployments fill"),
+    "deployments": (int, "Deployments, 0 for one per ten pods"),
     "seed": (int, "the same seed and clock give the same bytes"),
     "captures": (Path, "directory of recorded summaries to replay instead of inventing nodes"),
     "churn": (float, "fraction of all pods replaced each minute"),

@@ -22,6 +22,11 @@ class SimConfig:
     """Pods on each node."""
     containers: int = 2
     """Containers in each pod."""
+    namespaces: int = 0
+    """Most namespaces that services live in; 0 for as many as the Deployments fill."""
+    deployments: int = 0
+    """Deployments; 0 for one per ten pods. With one namespace and one Deployment a cluster has its lists of the
+    greatest length."""
     seed: int = 1
     """The same seed and clock give the same bytes."""
     tls: bool = True
@@ -82,6 +87,10 @@ class SimConfig:
             count = getattr(self, name)
             if not 1 <= count <= most:
                 faults.append(f"--{name} {count}: must lie between 1 and {most}")
+        for name, most in (("namespaces", 10_000), ("deployments", 100_000)):
+            count = getattr(self, name)
+            if not 0 <= count <= most:
+                faults.append(f"--{name} {count}: must lie between 0 and {most}")
         if not faults and self.nodes * self.pods > MOST_PODS:
             faults.append(
                 f"--nodes {self.nodes} x --pods {self.pods} = {self.nodes * self.pods} pods: "

@@ -172,10 +172,10 @@ def _assign_workloads(
     nodes, pods = index.shape
     system = system_slots(pods)
     claims = sum(slot_class is SlotClass.CLAIM for slot_class in classes)
-    deployments = min(4_000, max(4, nodes * (pods - system - claims) // 10))
+    deployments = config.deployments or min(4_000, max(4, nodes * (pods - system - claims) // 10))
     stateful = min(1_000, max(1, nodes * claims // 4)) if claims else 0
     leaking = max(1, nodes // 64)
-    namespaces = namespaces_of(deployments)
+    namespaces = namespaces_of(deployments)[: config.namespaces or None]
 
     workloads: list[Workload] = [factory.static(), *factory.daemons()][:system]
     slot_workload = np.zeros(index.shape, dtype=np.int64)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 A = TypeVar("A")
 
-SLICE_S: Final = 0.01
+SLICE_S: Final = 0.003
 """Longest computation on answers, in seconds, between two turns of the event loop; one answer more may overrun it."""
 
 

@@ -93,6 +93,14 @@ class Rows(RuleBasedStateMachine):
         oldest = self.entities.pins.oldest()
         assert self.entities.count <= 1 + sum(last >= oldest for last in self.last_named.values())
 
+    @rule(most=st.integers(1, 3))
+    def sweep_some(self, most: int) -> None:
+        """Others have a turn before the rest is swept: the table must be whole, as the invariants say."""
+        before = self.entities.count
+        freed = self.entities.sweep(most)
+        assert freed <= most
+        assert self.entities.count == before - freed
+
     @invariant()
     def a_row_means_one_entity_to_all_live_batches_and_the_table(self) -> None:
         owners: dict[int, Key] = {}

@@ -1,5 +1,7 @@
 """The pipeline as a whole: its order, what it reports, and what it leaves alone."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,8 @@ HEAPSTERS_ORDER = [
 class Failing:
     name = "failing"
 
-    def process(self, _batch: DataBatch) -> None:
+    def steps(self, _batch: DataBatch) -> Iterator[None]:
+        yield
         raise ZeroDivisionError
 
 

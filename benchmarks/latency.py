@@ -1,0 +1,144 @@
+"""How long clients wait while cycles run, and how long the event loop is held up. Prints one line of JSON.
+
+    python -m benchmarks.latency 5000-nodes
+
+Cycles follow one another without a pause, so every answer is given during one. The client is a process of its own; with
+the simulated cluster that makes three for two cores, and what the client waits for a core is in its numbers.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import uvloop
+
+from benchmarks.proc import load, peak_mib
+from benchmarks.shapes import LATENCY, Shape
+from benchmarks.stage import WARM_UP, Stage, staged
+from benchmarks.statistics import spread
+from benchmarks.watchdog import Block, Watchdog
+from collector.api import aggregated
+from collector.api.dispatch import Dispatcher
+from collector.api.server import ApiServer
+from collector.core.metrics import Kind
+
+GOALS_MS = {"one pod": 10.0, "namespace list": 100.0, "top pods": 3_000.0}
+"""Issue 4, goal 6."""
+LIST_PODS = 3_000
+
+
+async def measure(shape: Shape) -> dict[str, object]:
+    """Latencies in milliseconds by question, blocks of the event loop, the cycles' costs."""
+    async with staged(shape) as stage:
+        with Watchdog() as first:
+            await stage.cycle()
+        await asyncio.sleep(1.1)
+        for _ in range(WARM_UP - 1):
+            await stage.cycle()
+            await asyncio.sleep(1.1)
+        second = await _second_server(stage)
+        try:
+            client = await _client(_questions(stage, second.port))
+            assert client.stdin is not None
+            assert client.stdout is not None
+            await client.stdout.readline()
+            spans, costs = [], []
+            with Watchdog() as watchdog:
+                for _ in range(shape.cycles):
+                    began = time.time()
+                    costs.append(await stage.cycle())
+                    spans.append((began, time.time()))
+            client.stdin.close()
+            found = json.loads(await client.stdout.read())
+            await client.wait()
+        finally:
+            await second.stop()
+        return {
+            "nodes": shape.nodes,
+            "answers_ms": {name: spread(times) for name, asked in found.items() if (times := during(asked, spans))},
+            "bytes": {name: asked[-1][2] for name, asked in found.items() if asked},
+            "goals_ms": GOALS_MS,
+            "cycles": [asdict(cost) for cost in costs],
+            "blocks": _blocks(watchdog),
+            "blocks_first_cycle": _blocks(first),
+            "peak_mib": peak_mib(),
+            "machine": load(),
+        }
+
+
+async def _second_server(stage: Stage) -> ApiServer:
+    """The resource metrics API without its TLS and its reviews: what is measured is the making of the answer."""
+    served = Dispatcher(stage.collector.context, aggregated.ROUTES, aggregated.API_ROOTS, aggregated.MANNER)
+    server = ApiServer(stage.collector.context, host="127.0.0.1", port=0, flag="--secure-port", dispatcher=served)
+    await server.start()
+    return server
+
+
+def _questions(stage: Stage, second_port: int) -> dict[str, dict[str, object]]:
+    """What is asked, and how often."""
+    batch = stage.collector.store.latest()
+    assert batch is not None
+    entities = batch.entities
+    of_namespace = Counter(entities.parent[batch.rows_of(Kind.POD)].tolist())
+    namespace = min(of_namespace, key=lambda row: abs(of_namespace[row] - LIST_PODS))
+    pod = next(iter(entities.children(namespace)))
+    name = entities.name[namespace]
+    main, second = f"http://127.0.0.1:{stage.collector.port}", f"http://127.0.0.1:{second_port}"
+    resource = f"{second}{aggregated.GROUP_ROOT}/v1beta1"
+    asked = {
+        "one pod": (f"{main}/api/v1/model/namespaces/{name}/pods/{pod}/metrics/cpu/usage_rate", 0.05),
+        "healthz": (f"{main}/healthz", 0.1),
+        "namespace list": (f"{resource}/namespaces/{name}/pods", 1.0),
+        "top pods": (f"{resource}/pods", 15.0),
+    }
+    return {name: {"url": url, "every_s": every_s} for name, (url, every_s) in asked.items()}
+
+
+async def _client(questions: dict[str, dict[str, object]]) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    client = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.asking"), stdin=pipe, stdout=pipe, limit=1 << 26
+    )
+    assert client.stdin is not None
+    client.stdin.write(json.dumps(questions).encode() + b"\n")
+    await client.stdin.drain()
+    return client
+
+
+def during(asked: Sequence[Sequence[float]], spans: Sequence[tuple[float, float]]) -> list[float]:
+    """Milliseconds of what was asked while a cycle was under way; a small cluster's may be over before the question."""
+    return [1000 * took for at, took, _ in asked if any(began <= at <= ended for began, ended in spans)]
+
+
+def _blocks(watchdog: Watchdog) -> dict[str, object]:
+    """The longest ones, and where they were."""
+    longest = sorted(watchdog.blocks, key=lambda block: -block.cpu_seconds)
+
+    def told(block: Block) -> dict[str, object]:
+        ms, cpu_ms = (round(1000 * seconds, 1) for seconds in (block.seconds, block.cpu_seconds))
+        return {"ms": ms, "cpu_ms": cpu_ms, "where": [where for where, _ in block.frames.most_common(2)]}
+
+    return {
+        "longest_ms": round(1000 * max((block.seconds for block in longest), default=0.0), 1),
+        "longest_cpu_ms": round(1000 * longest[0].cpu_seconds, 1) if longest else 0.0,
+        "above_50_ms": sum(block.seconds > 0.05 for block in longest),
+        "above_50_ms_cpu": sum(block.cpu_seconds > 0.05 for block in longest),
+        "longest": [told(block) for block in longest[:12]],
+        "collections_ms": [
+            (generation, round(1000 * took, 1))
+            for generation, took in sorted(watchdog.collections, key=lambda each: -each[1])[:5]
+        ],
+    }
+
+
+def main() -> int:
+    print(json.dumps(uvloop.run(measure(LATENCY[sys.argv[1]]))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The smallest cluster, measured for real: what is measured is what was there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.repeat import MeasurementError, run
+from benchmarks.shapes import LATENCY, SHAPES, SMOKE
+
+
+def test_every_number_of_a_cycle_is_there(tmp_path: Path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--shape", SMOKE, "--latency", SMOKE),
+            *("--runs", "2", "--no-micro", "--results", str(tmp_path)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (written,) = tmp_path.glob("*.json")
+    found = json.loads(written.read_text())
+    cycle = found["cycles"][SMOKE]
+    shape = SHAPES[SMOKE]
+    assert (cycle["runs"], cycle["answered"], cycle["cpu_s"]["count"]) == (2, shape.nodes, 2 * shape.cycles)
+    assert 0 < cycle["cpu_s"]["least"] <= cycle["cpu_s"]["most"] < 10
+    assert cycle["bytes_read"]["p50"] > 3_000
+    assert cycle["peak_mib"]["most"] > 50
+    latency = found["latency"][SMOKE]
+    assert latency["bytes"]["one pod"] > 0
+    assert len(latency["cycles"]) == LATENCY[SMOKE].cycles
+
+
+def test_single_functions_are_measured_beside_the_librarys_way():
+    found = {result["function"]: result for result in run("micro", "--nodes=2", "--runs=1", "decode", "json.loads")}
+    assert set(found) == {"decode_summary", "json.loads alone"}
+    assert found["json.loads alone"]["ratio"] > 0
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(MeasurementError, match="no-such-shape"):
+        run("cycle", "no-such-shape")
