@@ -276,8 +276,8 @@ def _labels(
             labels["pod_id"] = pod["uid"]
     if found["kind"] == "pod_container":
         labels["container_name"] = found["container"]
-        if pod is not None and (image := pod["containers"].get(found["container"], {}).get("image")):
-            labels["container_base_image"] = image
+        if pod is not None and found["container"] in pod["containers"]:
+            labels["container_base_image"] = pod["containers"][found["container"]].get("image", "")
     return labels
 
 
