@@ -210,9 +210,7 @@ class Row:
     """Beginnings of request targets; none: nothing of these sources."""
 
 
-NOT_THERE_YET: Mapping[str, Row] = {
-    "historical API": Row(("summary", "kubelet"), ("/api/v1/historical",)),
-}
+NOT_THERE_YET: Mapping[str, Row] = {}
 
 
 def not_there_yet(question: Question) -> str | None:
