@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from collector import __version__
 from collector.core.metrics import Kind
 from collector.errors import HistoryError
 from collector.history.contracts import MAX_NAMES, MAX_POINTS, Aggregation, Bucket, EntityKey, Series
@@ -204,7 +205,7 @@ class InfluxHistory:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=QUERIES_AT_ONCE, ssl=server.tls or True),
                 timeout=aiohttp.ClientTimeout(total=server.timeout_s),
-                headers={"Authorization": f"Basic {credentials}", "User-Agent": "heapster"},
+                headers={"Authorization": f"Basic {credentials}", "User-Agent": f"heapster/{__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session

@@ -3,7 +3,7 @@
     --sink=history:DIR?retention=7d&max_bytes=0
 
 `retention` is how long an hour is kept after its end; `max_bytes` bounds the directory (0: no bound), its oldest hours
-then go before their time.
+then go before their time. /api/v1/historical answers from it, unless --historical-source names another sink.
 
 Opening it
 ----------

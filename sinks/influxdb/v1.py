@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from collector import __version__
 from collector.durations import format_duration
 from collector.errors import ExportError
 from sinks.influxdb import policy
@@ -178,7 +179,7 @@ class WireV1:
                 headers={
                     "Authorization": f"Basic {b64encode(f'{options.user}:{options.password}'.encode()).decode()}",
                     "Content-Type": "text/plain; charset=utf-8",
-                    "User-Agent": "heapster",
+                    "User-Agent": f"heapster/{__version__}",
                 },
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

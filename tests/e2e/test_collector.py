@@ -13,7 +13,9 @@ import pytest
 from collector.app import Collector
 from collector.core.entities import NULL
 from collector.core.metrics import INDEX, Kind
-from collector.errors import StartError
+from collector.errors import StartError, UsageError
+from collector.history.influxdb import InfluxHistory
+from collector.history.parquet import ParquetHistory
 from collector.options import SECOND, Options
 from collector.sim import SimConfig, SimulatedCluster
 from collector.sim.clock import ManualClock
@@ -243,3 +245,54 @@ async def test_a_metric_sink_that_is_asked_for_is_kept_all_the_same(cluster):
         assert len(collector.store.batches) == 1
         answer = await session.get(f"http://127.0.0.1:{collector.port}/api/v1/model/namespaces/")
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_the_past_is_asked_of_the_sink_that_keeps_it(cluster, tmp_path: Path, named, monkeypatch):
+    monkeypatch.setenv("PAST", str(tmp_path))
+    sink = "history:$PAST/here?retention=2h&max_bytes=0"
+    source = f"history:{tmp_path}/here?max_bytes=0&retention=2h" if named else ""
+    collector = Collector(options(cluster, sink=("log", sink), historical_source=source))
+    async with running(collector), aiohttp.ClientSession() as session:
+        batch = await two_ticks(collector, cluster)
+        base = f"http://127.0.0.1:{collector.port}/api/v1/historical"
+        rows = batch.rows_of(Kind.POD)
+        row = int(rows[batch.present[INDEX["cpu/usage_rate"], rows]][0])
+        uid, rate = batch.entities.label_set(row)["pod_id"], batch.value(row, INDEX["cpu/usage_rate"])
+        url = f"{base}/pod-id/{uid}/metrics/cpu/usage_rate?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"
+        async with asyncio.timeout(30):
+            while (answer := await session.get(url)).status == 404:
+                await asyncio.sleep(0.05)
+        assert [point["value"] for point in (await answer.json())["metrics"]] == [rate]
+        nodes = await (await session.get(f"{base}/nodes/")).json()
+        assert nodes == sorted(cluster.node_names)
+
+
+async def test_without_a_past_the_historical_api_is_not_there(cluster):
+    async with running(Collector(options(cluster, sink=("log",)))) as collector, aiohttp.ClientSession() as session:
+        answer = await session.get(f"http://127.0.0.1:{collector.port}/api/v1/historical/nodes")
+        assert (answer.status, await answer.text()) == (404, "404 page not found\n")
+
+
+def test_which_sink_keeps_the_past(tmp_path: Path, monkeypatch):
+    def past(*sinks: str, source: str = "") -> object:
+        values = Options(source=("kubernetes:http://a?inClusterConfig=false",), sink=sinks, historical_source=source)
+        return Collector(values).history
+
+    influx, history = "influxdb:http://u:secret@db:8086?db=k8s&pw=$PW", f"history:{tmp_path}"
+    monkeypatch.setenv("PW", "word")
+    assert past() is None
+    assert past("log", influx) is None, "an InfluxDB answers only when it is named, as in Heapster"
+    assert isinstance(past(influx, history), ParquetHistory)
+    assert isinstance(past(influx, history, source=influx), InfluxHistory)
+    assert isinstance(past(history, influx, source="influxdb:http://u:secret@db:8086?pw=word&db=k8s"), InfluxHistory)
+    for source, words in (
+        ("influxdb:http://u:secret@db:8086?db=other&pw=word", "is none of the sinks"),
+        ("influxdb:http://u:secret@db:8086", "is none of the sinks"),
+        ("log", "cannot be asked about the past"),
+        ("influxdb:http://db?api=v2&org=o&token=secret", "cannot be asked about the past"),
+    ):
+        with pytest.raises(UsageError, match=words) as caught:
+            past(influx, "log", "influxdb:http://db?api=v2&org=o&token=secret", source=source)
+        assert "secret" not in str(caught.value)
+        assert "word" not in str(caught.value)

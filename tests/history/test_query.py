@@ -14,7 +14,7 @@ from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import FILESYSTEM, GROUPS, INDEX, Kind, MetricTable
 from collector.errors import HistoryError
-from collector.history import database
+from collector.history import database, parquet
 from collector.history.contracts import Aggregation, Bucket, EntityKey, History
 from collector.history.parquet import ParquetHistory
 from sinks.history import HistorySink
@@ -306,6 +306,28 @@ async def test_a_query_past_its_deadline_is_stopped(tmp_path: Path, monkeypatch:
     with pytest.raises(HistoryError, match=r"took longer than 0\.2 s and was stopped; ask for a shorter range"):
         await history.entities(Kind.NODE, *FOREVER)
     await history.stop()
+
+
+async def test_more_points_or_names_than_an_answer_may_hold(
+    tmp_path: Path, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = Fleet(SEVERAL)
+    await export(tmp_path, *(fleet.batch(START + k * MINUTE) for k in range(4)))
+    pods = (await history.entities(Kind.POD, *FOREVER))[:2]
+    many = sum(map(len, await history.series(pods, "cpu/usage", *FOREVER)))
+    monkeypatch.setattr(parquet, "MAX_POINTS", many)
+    monkeypatch.setattr(parquet, "MAX_AGGREGATED", many)
+    assert sum(map(len, await history.series(pods, "cpu/usage", *FOREVER))) == many
+    assert len(await history.aggregate(pods, "cpu/usage", [Aggregation.COUNT], *FOREVER)) == 2
+    monkeypatch.setattr(parquet, "MAX_POINTS", many - 1)
+    monkeypatch.setattr(parquet, "MAX_AGGREGATED", many - 1)
+    with pytest.raises(HistoryError, match=f"more than {many - 1} points of cpu/usage"):
+        await history.series(pods, "cpu/usage", *FOREVER)
+    with pytest.raises(HistoryError, match=f"more than {many - 1} points of cpu/usage"):
+        await history.aggregate(pods, "cpu/usage", [Aggregation.COUNT], *FOREVER)
+    monkeypatch.setattr(parquet, "MAX_NAMES", 1)
+    with pytest.raises(HistoryError, match="more than 1 entities of type pod"):
+        await history.entities(Kind.POD, *FOREVER)
 
 
 async def test_a_cancelled_query_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,13 @@ def written(source: str) -> list[list[str]]:
     return [sorted(filter(None, one["body"].split("\n"))) for one in requests if one["path"] == "/write"]
 
 
+@cache
+def schema(source: str) -> dict[str, Any]:
+    """What InfluxDB said of the recorded database: policies, and for each measurement field types, tags, series."""
+    found: dict[str, Any] = json.loads(gzip.decompress((GOLDEN / source / "influx-schema.json.gz").read_bytes()))
+    return found
+
+
 def timestamp_of(step: Mapping[str, Any]) -> int:
     """The batch's time in ns."""
     return int(datetime.fromisoformat(step["timestamp"]).timestamp()) * 1_000_000_000

@@ -1,6 +1,7 @@
 """The lines of the Go original's batches are the lines that it sent itself."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
 from sinks.influxdb.encoder import LineEncoder
 from sinks.influxdb.text import float_text, float_texts
+from tests.sinks.exact import exact
 from tests.sinks.golden import SOURCES, build, recorded, written
 from tests.sinks.lines import parse_line
 
@@ -88,3 +90,30 @@ def test_counters_can_be_left_out(source: str) -> None:
     counters |= {"network/tx", "network/tx_errors", "disk/io_read_bytes", "disk/io_write_bytes"}
     assert all_names - kept == counters & all_names
     assert {"uptime", "restart_count", "cpu/usage_rate"} <= kept
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_with_all_their_digits_the_lines_are_heapsters_to_the_byte(source: str) -> None:
+    entities, metrics, encoder = EntityTable(), MetricTable(), LineEncoder()
+    for step, expected in zip(exact(source), written(source), strict=True):
+        batch = build(step, entities, metrics)
+        assert sorted(b"".join(chunk.body for chunk in encoder.encode(batch)).decode().split("\n")[:-1]) == expected
+
+
+def test_pod_ids_become_a_tag_when_asked_for_and_change_nothing_else() -> None:
+    batch = build(recorded("summary")[1], EntityTable(), MetricTable())
+    ids = {
+        (entity.labels["namespace_name"], entity.labels["pod_name"]): entity.labels["pod_id"]
+        for entity in batch.metric_sets().values()
+        if "pod_name" in entity.labels
+    }
+    plain, tagged = (
+        [parse_line(line) for chunk in encoder.encode(batch) for line in chunk.body.decode().splitlines()]
+        for encoder in (LineEncoder(), LineEncoder(with_pod_id=True))
+    )
+    for one, other in zip(plain, tagged, strict=True):
+        tags = dict(one.tags)
+        if "pod_name" in tags:
+            tags["pod_id"] = ids[tags["namespace_name"], tags["pod_name"]]
+        assert other == replace(one, tags=tuple(sorted(tags.items())))
+    assert sum("pod_id" in dict(line.tags) for line in tagged) > 500

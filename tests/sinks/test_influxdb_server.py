@@ -14,7 +14,7 @@ from collector.core.metrics import METRICS, MetricTable
 from collector.errors import ExportError
 from tests.servers import Influxd, free_port, influxd
 from tests.sinks.batches import MINUTE, TIMESTAMP, Cluster, expected_points
-from tests.sinks.golden import SOURCES, build, recorded, written
+from tests.sinks.golden import SOURCES, build, recorded, schema, written
 from tests.sinks.test_influxdb_text import written as as_written
 
 Make = Callable[[str], Sink]
@@ -96,6 +96,29 @@ async def test_heapsters_own_batches_count_and_sum_up_as_heapsters_own_lines(
     assert {one["name"]: one["values"][0][1] for one in answered} == counts
     for one in answered:
         assert one["values"][0][2] == pytest.approx(sums[one["name"]], rel=1e-9, abs=1e-3)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_the_schema_of_the_database_is_the_one_heapster_left(
+    shared_influxd: Influxd, made: Make, source: str
+) -> None:
+    database = f"schema-{source}"
+    sink = made(f"influxdb:{shared_influxd.url}?db={database}")
+    entities, metrics = EntityTable(), MetricTable()
+    for step in recorded(source):
+        await sink.export(build(step, entities, metrics))
+    expected = schema(source)
+    (policy,) = expected["retention_policies"]
+    assert shared_influxd.policies(database) == {policy["name"]: (policy["duration"], policy["default"])}
+    found: dict[str, dict[str, Any]] = {}
+    for series in shared_influxd.query("SHOW FIELD KEYS", database):
+        found[series["name"]] = {"fields": {name: [kind] for name, kind in series["values"]}}
+    for series in shared_influxd.query("SHOW TAG KEYS", database):
+        found[series["name"]]["tag_keys"] = [key for (key,) in series["values"]]
+    for name, measurement in found.items():
+        (count,) = shared_influxd.query(f'SHOW SERIES EXACT CARDINALITY FROM "{name}"', database)
+        measurement["series"] = count["values"][0][0]
+    assert found == expected["measurements"]
 
 
 async def test_a_batch_sent_again_overwrites_itself(shared_influxd: Influxd, made: Make) -> None:
