@@ -133,7 +133,7 @@ class Oracle:
             if value is not None:
                 yield self._world.timestamps[step], value
 
-    def _list(self, found: re.Match[str], step: int) -> list[str]:
+    def _list(self, found: re.Match[str], step: int, *, host: bool = True) -> list[str]:
         latest = self._world.sets[step]
         if found["all"]:
             return sorted(latest)
@@ -145,7 +145,8 @@ class Oracle:
         elif found["free"]:
             inside = f"node:{found['node']}/container:"
         else:
-            return sorted(one.labels["hostname"] for one in latest.values() if one.labels["type"] == "node")
+            name = "hostname" if host else "nodename"
+            return sorted(one.labels[name] for one in latest.values() if one.labels["type"] == "node")
         return sorted(key.removeprefix(inside) for key in latest if re.fullmatch(re.escape(inside) + "[^/]*", key))
 
     # Metric export.
@@ -211,6 +212,24 @@ class Oracle:
         return sorted(
             each for each in self._world.sets[step][key].labels.items() if each[1] and each[0] not in UNTAGGED
         )
+
+    def seen(self, question: Question) -> list[str] | None:
+        """The names of nodes, namespaces, pods or system containers that there have ever been, if that is asked."""
+        path = unquote(urlsplit(question.target).path)
+        found = _LIST.fullmatch(path.removeprefix(HISTORICAL)) if path.startswith(HISTORICAL) else None
+        if found is None or found["all"] or found["containers"]:
+            return None
+        steps = range(question.step + 1)
+        return sorted({name for step in steps for name in self._list(found, step, host=False)})
+
+    def had(self, question: Question) -> list[str] | None:
+        """The names of metrics that an entity has ever had, if that is asked of the past."""
+        path = unquote(urlsplit(question.target).path)
+        found = _NAMES.fullmatch(path.removeprefix(HISTORICAL)) if path.startswith(HISTORICAL) else None
+        if found is None:
+            return None
+        sets = [batch[key] for batch in self._world.sets[: question.step + 1] if (key := _key(found)) in batch]
+        return sorted({name for one in sets for name in (*one.metrics, *(name for name, _ in one.labeled))})
 
     # Resource metrics.
 

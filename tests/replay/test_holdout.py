@@ -177,7 +177,7 @@ def test_every_answer_is_what_the_oracle_says(held: Held) -> None:
     found = [
         f"{question}: {line}"
         for question, wanted, reply, now in held.answers
-        for line in compare(question, wanted, reply, now, held.world)
+        for line in compare(question, wanted, reply, now, held.world, "influxdb")
     ]
     assert len(held.answers) > 8_000
     assert not found, f"{len(found)} differences, such as\n  " + "\n  ".join(found[:20])
