@@ -18,5 +18,6 @@ async def test_a_signal_ends_it_in_order_with_status_0(number, tmp_path):
         assert await running.stop(number) == 0
     assert "stopping" in running.said
     assert "Traceback" not in running.said
+    assert "leaked" not in running.said
     # The batch that was on its way when the signal came was delivered.
     assert list((tmp_path / "history" / "metrics").glob("[!.]*.parquet"))
