@@ -2,8 +2,6 @@
 
 An entry is a rule, not a pattern: it computes from the recording which values or answers differ and what they are
 instead. What an entry says must be so, to the value, and an entry that changes nothing fails.
-
-NOT_THERE_YET names what is not judged, because it is not built; it must be empty in the end.
 """
 
 from collections.abc import Callable, Mapping
@@ -233,26 +231,3 @@ def changes(source: str) -> Mapping[str, Cells]:
         if cells:
             found[entry.heading] = cells
     return found
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is not judged yet."""
-
-    sources: tuple[str, ...]
-    prefixes: tuple[str, ...]
-    """Beginnings of request targets; none: nothing of these sources."""
-
-
-NOT_THERE_YET: Mapping[str, Row] = {}
-
-
-def not_there_yet(question: Question) -> str | None:
-    """The row that a question belongs to."""
-    for name, row in NOT_THERE_YET.items():
-        if question.source in row.sources and question.target.startswith(row.prefixes):
-            return name
-    return None
-
-
-__all__ = ["EXPLAINED", "NOT_THERE_YET", "Expected", "Explained", "final_world", "replace"]

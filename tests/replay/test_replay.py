@@ -8,10 +8,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 from tests.replay import batchtext, influx
-from tests.replay.explained import EXPLAINED, NOT_THERE_YET, changes, final_world, not_there_yet, reordered
+from tests.replay.explained import EXPLAINED, changes, final_world, reordered
 from tests.replay.influx import headings as influx_headings
 from tests.replay.judge import Judge
 from tests.replay.ownmetrics import differences as own_differences
@@ -29,7 +27,7 @@ def differing(replayed: Replayed, judge: Judge) -> dict[str, list[str]]:
     """Class of question -> a line for each answer that is not as expected."""
     found = defaultdict(list)
     for one in replayed.answers:
-        if not_there_yet(one.question) is None and one.question.group != OWN:
+        if one.question.group != OWN:
             for line in judge.differences(one.question, one.reply, one.now):
                 found[one.question.group].append(f"{one.question}: {line}")
     return found
@@ -133,20 +131,8 @@ def test_every_explained_difference_still_explains_something(judges: Judges) -> 
     for (source, _), judge in judges.items():
         for capture in (0, 8, None):
             for question in recording(source).questions(capture):
-                if not_there_yet(question) is None:
-                    judge.expected(question)
+                judge.expected(question)
     used = {heading for source in SOURCES for heading in changes(source)}
     used |= {heading for judge in judges.values() for heading in judge.used}
     used |= {heading for source in SOURCES for heading in reordered(source)}
     assert [entry.heading for entry in EXPLAINED if entry.heading not in used] == []
-
-
-@pytest.mark.parametrize("name", NOT_THERE_YET)
-def test_what_is_not_there_yet_is_really_missing(name: str, plain: Replayed, judges: Judges) -> None:
-    """Once it is there, its row must go."""
-    if plain.source not in NOT_THERE_YET[name].sources:
-        pytest.skip("nothing of this source")
-    mine = [one for one in plain.answers if not_there_yet(one.question) == name and one.question.group != OWN]
-    assert (
-        any(judges[plain.source, "influxdb"].differences(one.question, one.reply, one.now) for one in mine) or not mine
-    )
