@@ -26,6 +26,7 @@ from collector.history.contracts import HistoricalSink, History
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import KubeState, Listers
+from collector.light import LightCadence
 from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
@@ -36,7 +37,8 @@ from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import SelfMetrics
 from collector.sources.endpoints import plan_of
 from collector.sources.kubelet import KubeletClient, KubeletOptions
-from collector.sources.scrape import ScrapeManager, ScrapeReport
+from collector.sources.rounds import ScrapeReport
+from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
 from sinks.base import SinkUri, build
@@ -86,12 +88,15 @@ class Collector:
         )
         self._last_batch: LastBatch | None = None
         self._refused_metrics = 0
+        self.light: LightCadence | None = None
+        """The light cadence; None where nobody would ask for what it learns."""
         self._listers = Listers()
         context = self._context = Context(
             self.store,
             self.metrics,
             clock=clock,
             listers=self._listers,
+            light=lambda: self.light.store if self.light is not None else None,
             history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
@@ -160,10 +165,11 @@ class Collector:
         self._closing.push_async_callback(monitor.stop)
 
         pipeline = build_pipeline(state.pods, state.namespaces, state.nodes, self._copier, settings.host_id_annotation)
+        entities = EntityTable()
         self._source = ScrapeManager(
             client.fetch,
             state.nodes,
-            EntityTable(),
+            entities,
             MetricTable(),
             port=settings.kubelet_port,
             timeout_s=options.scrape_timeout / SECOND,
@@ -184,6 +190,17 @@ class Collector:
             lost=self.metrics.tick_lost,
             clock=self._clock,
         )
+        if self.secure is not None and options.light_resolution:
+            self.light = LightCadence(
+                options,
+                client.fetch,
+                state.nodes,
+                entities,
+                port=settings.kubelet_port,
+                prepare=token.update,
+                metrics=self.metrics,
+                clock=self._clock,
+            )
         _settle_garbage_collector()
         # What stays set aside at the end of the process counts as leaked by DuckDB's binding, which then says so.
         self._closing.callback(gc.unfreeze)
@@ -197,6 +214,8 @@ class Collector:
         parts = [asyncio.create_task(self._manager.run(), name="ticks")]
         if self.secure is not None:
             parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        if self.light is not None:
+            parts.append(asyncio.create_task(self.light.run(), name="light cadence"))
         try:
             await asyncio.gather(*parts)
         finally:

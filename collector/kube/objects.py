@@ -50,6 +50,8 @@ class Pod(Struct, frozen=True, gc=False):
     """init containers with `restartPolicy: Always`, which run as long as the pod; Heapster did not know them"""
     restart_counts: tuple[tuple[str, int], ...] = ()
     """(container, restarts) from `status.containerStatuses` and those of the sidecars"""
+    not_running: frozenset[str] = frozenset()
+    """containers whose status says that they wait or have ended: they use nothing now"""
     config_hash: str = ""
     """annotation `kubernetes.io/config.hash`: the uid under which a kubelet may report a static pod"""
     host_network: bool = False
