@@ -70,7 +70,7 @@ class Collector:
         self._on_tick = ticked
         self._closing = contextlib.AsyncExitStack()
         # In Heapster's order: of several faults it is the first that is told.
-        self._copier = _label_copier(options)
+        self._copier = label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
         self.metrics = SelfMetrics(__version__)
         built = _build_sinks(options)
@@ -398,15 +398,15 @@ def _history(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | N
     raise UsageError(f"--historical-source={wanted} is none of the sinks: write it exactly as one --sink")
 
 
-def _label_copier(options: Options) -> LabelCopier:
+def label_copier(options: Options) -> LabelCopier:
     """The copier of the three label flags. Raises UsageError for a stored label that would replace a built-in one."""
-    stored = []
+    stored: dict[str, str] = {}
     for text in options.store_label:
-        new, _, old = text.partition("=")
-        stored.append((old or new, new))
-    taken = sorted({new for _, new in stored} & BUILT_IN)
+        new, renames, old = text.partition("=")
+        stored[old if renames else new] = new  # as in Heapster, of two names for one label the last one counts
+    taken = sorted(set(stored.values()) & BUILT_IN)
     if taken:
         raise UsageError(
             f"--store-label would replace the built-in label {', '.join(taken)}: store it under another name"
         )
-    return LabelCopier(tuple(stored), frozenset(options.ignore_label), options.label_separator)
+    return LabelCopier(tuple(stored.items()), frozenset(options.ignore_label), options.label_separator)

@@ -147,12 +147,18 @@ class Intake:
         self._writer.write_uptime(rows, times[:, Clock.START], read_at)
 
     def _mark_shares(self, placed: Sequence[_Placed]) -> None:
-        """Note which pods' own values are those of their pause containers alone."""
+        """Note which pods' own values are those of their pause containers alone.
+
+        Where even that one is missing nothing was said of the pod: it is not in the batch, its containers are.
+        """
         for one in placed:
-            if one.sample.pod_shares is not None:
+            shares, block = one.sample.pod_shares, one.sample.pod_block
+            if shares is not None:
                 rows = one.rows[Kind.POD]
                 live = rows != SHADOWED
-                self.batch.share[rows[live]] = one.sample.pod_shares[live]
+                self.batch.share[rows[live]] = shares[live]
+                silent = live & shares & ~block.times.any(axis=1) & (block.values < 0).all(axis=1)
+                self.batch.exists[rows[silent]] = False
 
     def _write_labeled(self, kind: Kind, placed: Sequence[_Placed], rows: Rows, offsets: NDArray[np.int64]) -> None:
         """Write the labelled values of one kind; the owner at position p of sample i is `rows[offsets[i] + p]`."""
