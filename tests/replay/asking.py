@@ -9,7 +9,8 @@ from dataclasses import dataclass
 CONNECTIONS = 6
 UNANSWERED = 40
 """Requests sent ahead of their answers, on one connection."""
-LIMIT_S = 60.0
+LIMIT_S = 900.0
+"""For all of a connection's requests: a busy machine fails no test."""
 
 
 @dataclass(frozen=True)

@@ -23,5 +23,6 @@ def secured(request: pytest.FixtureRequest) -> Replayed:
 
 
 @pytest.fixture(scope="session")
-def judges() -> dict[str, Judge]:
-    return {source: Judge(source) for source in SOURCES}
+def judges() -> dict[tuple[str, str], Judge]:
+    """By source and historical store."""
+    return {(source, store): Judge(source, store) for source in SOURCES for store in ("influxdb", "embedded")}

@@ -2,8 +2,6 @@
 
 An entry is a rule, not a pattern: it computes from the recording which values or answers differ and what they are
 instead. What an entry says must be so, to the value, and an entry that changes nothing fails.
-
-NOT_THERE_YET names what is not judged, because it is not built; it must be empty in the end.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
+from tests.replay.oracle import HISTORICAL, Oracle
 from tests.replay.recording import Cell, Question
 from tests.replay.world import Labelled, Sets, Value, World, recorded_world
 
@@ -44,6 +43,8 @@ class Explained:
     heading: str
     order: Callable[[Labelled], Labelled] = field(default=lambda values: values)
     cells: Callable[[World], Cells] = field(default=lambda _world: {})
+    store: str = ""
+    """The historical store it is about, `influxdb` or `embedded`; empty for any."""
     alike: Callable[[Question], str | None] = field(default=lambda _question: None)
     """The target of the other question, in the same capture."""
     answer: Callable[[Question, Expected], Expected | None] = field(default=lambda _question, _expected: None)
@@ -157,12 +158,43 @@ def _missing_pod(question: Question, expected: Expected) -> Expected | None:
     return replace(expected, status=404) if found and expected.text.startswith("Error while getting pod") else None
 
 
+def _nothing_or_forbidden(question: Question, expected: Expected) -> Expected | None:
+    """The status is another one, the words stay."""
+    if not question.target.startswith(HISTORICAL) or expected.status != 500:
+        return None
+    if expected.text.startswith(("No results for metric ", "Unable to list available metrics")):
+        return replace(expected, status=404)
+    if expected.text.startswith("Unable to list ") and not Oracle(final_world(question.source)).seen(question):
+        return replace(expected, status=404)
+    return replace(expected, status=400) if expected.text.startswith("Invalid ") else None
+
+
+def _lists_list(question: Question, expected: Expected) -> Expected | None:
+    names = None if expected.status == 400 else Oracle(final_world(question.source)).seen(question)
+    return Expected(200, "application/json", names, "pretty") if names else None
+
+
+def _pods_by_uid(question: Question, expected: Expected) -> Expected | None:
+    hint = " (the influxdb sink stores no pod ids; with its option store_pod_id=true it does from then on)"
+    return replace(expected, text=expected.text + hint) if question.target.startswith(f"{HISTORICAL}/pod-id") else None
+
+
+def _names_it_had(question: Question, expected: Expected) -> Expected | None:
+    """Without those that SHOW MEASUREMENTS names for other entities."""
+    names = Oracle(final_world(question.source)).had(question) if expected.status == 200 else None
+    return None if names is None or names == sorted(expected.document) else replace(expected, document=names)
+
+
 EXPLAINED: tuple[Explained, ...] = (
     Explained("Counters that go backwards give no rate", cells=_negative_rates),
     Explained("Pod totals of `kubernetes:` are pause container plus containers", cells=_pause_and_containers),
     Explained("Labelled values are listed by group", order=_by_group),
     Explained("Metrics API: both roots, and today's versions", alike=_same_below_both_roots),
     Explained("Metrics API: a pod that does not exist is 404", answer=_missing_pod),
+    Explained("Historical API: no data is 404, a forbidden name 400", answer=_nothing_or_forbidden),
+    Explained("Historical API: lists list", answer=_lists_list),
+    Explained("Historical API: pods by uid", store="influxdb", answer=_pods_by_uid),
+    Explained("Historical API over the embedded history", store="embedded", answer=_names_it_had),
 )
 
 
@@ -199,28 +231,3 @@ def changes(source: str) -> Mapping[str, Cells]:
         if cells:
             found[entry.heading] = cells
     return found
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is not judged yet."""
-
-    sources: tuple[str, ...]
-    prefixes: tuple[str, ...]
-    """Beginnings of request targets; none: nothing of these sources."""
-
-
-NOT_THERE_YET: Mapping[str, Row] = {
-    "historical API": Row(("summary", "kubelet"), ("/api/v1/historical",)),
-}
-
-
-def not_there_yet(question: Question) -> str | None:
-    """The row that a question belongs to."""
-    for name, row in NOT_THERE_YET.items():
-        if question.source in row.sources and question.target.startswith(row.prefixes):
-            return name
-    return None
-
-
-__all__ = ["EXPLAINED", "NOT_THERE_YET", "Expected", "Explained", "final_world", "replace"]

@@ -19,9 +19,14 @@ JSON = "application/json"
 
 
 class Judge:
-    """Judges the answers of one source. `used` names the headings without which an answer would be wrong."""
+    """Judges the answers of one source over one historical store.
 
-    def __init__(self, source: str) -> None:
+    `used` names the headings without which an answer would be wrong.
+    """
+
+    def __init__(self, source: str, store: str = "influxdb") -> None:
+        self._entries = [entry for entry in EXPLAINED if entry.store in {"", store}]
+        self._store = store
         self._world, self._final = recorded_world(source), final_world(source)
         self._before, self._after = Oracle(self._world), Oracle(self._final)
         cells = [cell for group in changes(source).values() for cell in group]
@@ -31,11 +36,11 @@ class Judge:
 
     def differences(self, question: Question, reply: Reply, now: float) -> list[str]:
         """In what `reply`, given at `now` (Unix time in s), is not as expected."""
-        return list(compare(question, self.expected(question), reply, now, self._final))
+        return list(compare(question, self.expected(question), reply, now, self._final, self._store))
 
     def expected(self, question: Question) -> Expected:
         """The recorded answer, with every explained difference applied."""
-        for entry in EXPLAINED:
+        for entry in self._entries:
             alike = entry.alike(question)
             if alike is not None:
                 self.used.add(entry.heading)
@@ -46,7 +51,7 @@ class Judge:
                 )
                 return self.expected(other)
         made = self._changed(question, recorded(question))
-        for entry in EXPLAINED:
+        for entry in self._entries:
             other = entry.answer(question, made)
             if other is not None:
                 assert other != made, f"{entry.heading} changes nothing of {question}"
@@ -94,7 +99,9 @@ def recorded(question: Question) -> Expected:
     )
 
 
-def compare(question: Question, expected: Expected, reply: Reply, now: float, world: World) -> Iterator[str]:
+def compare(
+    question: Question, expected: Expected, reply: Reply, now: float, world: World, store: str
+) -> Iterator[str]:
     """One line for each difference."""
     headers = reply.headers
     for what, found, wanted in (
@@ -125,7 +132,7 @@ def compare(question: Question, expected: Expected, reply: Reply, now: float, wo
     shown = datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     path = question.target.partition("?")[0].rstrip("/")
     settled = comparing.settled(
-        ordered(wanted), found, uptime=path.endswith("/uptime"), summed=_is_summed(question, world), now=shown
+        ordered(wanted), found, uptime=path.endswith("/uptime"), summed=_is_summed(question, world, store), now=shown
     )
     if lay_out(settled, "compact") == lay_out(found, "compact"):
         return
@@ -134,19 +141,35 @@ def compare(question: Question, expected: Expected, reply: Reply, now: float, wo
         yield f"the fields are in another order: {reply.body[:300]!r}"
 
 
-def _is_summed(question: Question, world: World) -> bool:
-    """Whether the last bits of its floats are nobody's: sums over containers, and averages over several series, which
-    are added in InfluxDB's order."""
+def _is_summed(question: Question, world: World, store: str) -> bool:
+    """Whether the last bits of its floats are nobody's.
+
+    That is so of sums over containers, and, of the embedded history, of averages over several series, which InfluxDB
+    adds series by series.
+    """
     path = question.target.partition("?")[0].rstrip("/")
-    if path.startswith(HISTORICAL):
-        return "average" in path
     found = _PODS.fullmatch(path)
+    if found is not None and any(
+        world.is_sum(f"namespace:{found[1]}/pod:{pod}", found[3]) for pod in found[2].split(",")
+    ):
+        return True
+    past = path.startswith(HISTORICAL) and store == "embedded" and "average" in path
+    return past and _relabelled(path.removeprefix(HISTORICAL), world)
+
+
+def _relabelled(path: str, world: World) -> bool:
+    """Whether the labels of what a path names have changed over time."""
+    found = _OWNER.match(path)
     if found is None:
         return False
-    return any(world.is_sum(f"namespace:{found[1]}/pod:{pod}", found[3]) for pod in found[2].split(","))
+    key = f"node:{found[1]}" if found[1] else f"namespace:{found[2]}/pod:{found[3]}"
+    return len({one.labels.get("labels") for sets in world.sets if (one := sets.get(key)) is not None}) > 1
 
 
-_PODS = re.compile("/api/v1/model/namespaces/([^/]+)/pod(?:s|-list)/([^/]+)/metrics/(.+)")
+_OWNER = re.compile("/(?:nodes/([^/]+)|namespaces/([^/]+)/pods/([^/]+))/")
+_PODS = re.compile(
+    "/api/v1/(?:model|historical)/namespaces/([^/]+)/pod(?:s|-list)/([^/]+)/metrics(?:-aggregated/[^/]+)?/(.+)"
+)
 
 
 def _with_request_times(document: object) -> object:

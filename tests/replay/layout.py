@@ -7,6 +7,7 @@ of Go structs in their order, the keys of maps sorted.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -65,10 +66,14 @@ def _in_order(names: frozenset[str]) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """As Go's encoding/json writes a number of everyday size: shortest digits, no forced fraction, no exponent."""
+    """As Go's encoding/json writes a number: shortest digits, no forced fraction, exponents only far out."""
+    if value and not 1e-6 <= abs(value) < 1e21:
+        mantissa, _, exponent = repr(float(value)).partition("e")
+        assert exponent, f"{value!r}: Python has exponents wherever Go has"
+        sign, digits = exponent[0], exponent[1:]
+        return f"{mantissa.removesuffix('.0')}e{sign}{digits.lstrip('0') if sign == '-' else digits}"
     text = repr(value)
-    assert "e" not in text, f"{text}: the recordings hold no number of that size"
-    return text.removesuffix(".0")
+    return (f"{Decimal(text):f}" if "e" in text else text).removesuffix(".0")
 
 
 def _text(value: Any, indent: int | None) -> str:

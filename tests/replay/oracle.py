@@ -8,6 +8,7 @@ answered. Times of answers (`creationTimestamp`) are left to who compares.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -133,7 +134,7 @@ class Oracle:
             if value is not None:
                 yield self._world.timestamps[step], value
 
-    def _list(self, found: re.Match[str], step: int) -> list[str]:
+    def _list(self, found: re.Match[str], step: int, *, host: bool = True) -> list[str]:
         latest = self._world.sets[step]
         if found["all"]:
             return sorted(latest)
@@ -145,7 +146,8 @@ class Oracle:
         elif found["free"]:
             inside = f"node:{found['node']}/container:"
         else:
-            return sorted(one.labels["hostname"] for one in latest.values() if one.labels["type"] == "node")
+            name = "hostname" if host else "nodename"
+            return sorted(one.labels[name] for one in latest.values() if one.labels["type"] == "node")
         return sorted(key.removeprefix(inside) for key in latest if re.fullmatch(re.escape(inside) + "[^/]*", key))
 
     # Metric export.
@@ -204,13 +206,32 @@ class Oracle:
         if size is None or not {*names} <= FUNCTIONS:
             return NOTHING
         series = {time: self._tags(key, self._world.timestamps.index(time)) for time, _ in found}
-        return aggregated(sorted(found, key=lambda each: (series[each[0]], each[0])), names, size, ns(start))
+        points = [Point(time, value, series[time]) for time, value in found]
+        return aggregated(sorted(points, key=lambda each: (each.series, each.time)), names, size, ns(start))
 
     def _tags(self, key: str, step: int) -> list[tuple[str, str]]:
         """What tells series of one entity apart: its labels may change over time."""
         return sorted(
             each for each in self._world.sets[step][key].labels.items() if each[1] and each[0] not in UNTAGGED
         )
+
+    def seen(self, question: Question) -> list[str] | None:
+        """The names of nodes, namespaces, pods or system containers that there have ever been, if that is asked."""
+        path = unquote(urlsplit(question.target).path)
+        found = _LIST.fullmatch(path.removeprefix(HISTORICAL)) if path.startswith(HISTORICAL) else None
+        if found is None or found["all"] or found["containers"]:
+            return None
+        steps = range(question.step + 1)
+        return sorted({name for step in steps for name in self._list(found, step, host=False)})
+
+    def had(self, question: Question) -> list[str] | None:
+        """The names of metrics that an entity has ever had, if that is asked of the past."""
+        path = unquote(urlsplit(question.target).path)
+        found = _NAMES.fullmatch(path.removeprefix(HISTORICAL)) if path.startswith(HISTORICAL) else None
+        if found is None:
+            return None
+        sets = [batch[key] for batch in self._world.sets[: question.step + 1] if (key := _key(found)) in batch]
+        return sorted({name for one in sets for name in (*one.metrics, *(name for name, _ in one.labeled))})
 
     # Resource metrics.
 
@@ -273,18 +294,27 @@ def _good(query: Mapping[str, str]) -> bool:
     return all(name and value for name, _, value in pairs)
 
 
-def aggregated(found: Sequence[tuple[int, Value]], functions: Sequence[str], size: int, start: int) -> Any:
+@dataclass(frozen=True)
+class Point:
+    """One point of the past."""
+
+    time: int
+    value: Value
+    series: list[tuple[str, str]]
+    """Its tags: one entity may have several series over time."""
+
+
+def aggregated(found: Sequence[Point], functions: Sequence[str], size: int, start: int) -> Any:
     """Buckets of `size` ns (0: one) as InfluxDB makes them; a lone selector has its own point's time.
 
-    `found` comes series by series: sums of floats depend on it.
+    `found` comes series by series.
     """
-    buckets: dict[int, list[tuple[int, Value]]] = {}
-    for time, value in found:
-        buckets.setdefault(time - time % size if size else start + 1, []).append((time, value))
+    buckets: dict[int, list[Point]] = {}
+    for point in found:
+        buckets.setdefault(point.time - point.time % size if size else start + 1, []).append(point)
     rows = []
     for begin, inside in sorted(buckets.items()):
-        values = [value for _, value in inside]
-        picked = {name: _aggregate(name, values) for name in functions}
+        picked = {name: _aggregate(name, inside) for name in functions}
         time = begin
         if not size and len(functions) == 1 and functions[0] not in {"average", "median", "count"}:
             time = _picked(functions[0], inside)
@@ -293,31 +323,43 @@ def aggregated(found: Sequence[tuple[int, Value]], functions: Sequence[str], siz
     return {"buckets": [_bucket_document(time, row, whole) for time, row in rows], "bucketSize": size}
 
 
-def _aggregate(name: str, values: Sequence[Value]) -> Value:
-    ordered = sorted(values)
+def _aggregate(name: str, inside: Sequence[Point]) -> Value:
+    ordered = sorted(point.value for point in inside)
     if name == "count":
-        return len(values)
+        return len(ordered)
     if name == "average":
-        return sum(values) / len(values)
+        return _mean(inside)
     if name == "median":
         middle = len(ordered) // 2
-        return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+        if len(ordered) % 2:
+            return ordered[middle]
+        low, high = ordered[middle - 1], ordered[middle]
+        return low + (high - low) / 2
     if name in {"max", "min"}:
         return ordered[-1] if name == "max" else ordered[0]
     return ordered[_place(name, len(ordered))]
+
+
+def _mean(inside: Sequence[Point]) -> float:
+    """The mean of each series, weighed by its points: the last digits of floats depend on it."""
+    total: Value = 0
+    for _, points in groupby(inside, lambda point: point.series):
+        values = [point.value for point in points]
+        total += sum(values) / len(values) * len(values) if len(values) > 1 else values[0]
+    return total / len(inside)
 
 
 def _place(name: str, count: int) -> int:
     return max(int(count * int(name.removesuffix("-perc")) / 100 + 0.5) - 1, 0)
 
 
-def _picked(name: str, inside: Sequence[tuple[int, Value]]) -> int:
+def _picked(name: str, inside: Sequence[Point]) -> int:
     """The time of the point that a selector picks."""
     if name in {"max", "min"}:
-        extreme = (max if name == "max" else min)(value for _, value in inside)
-        return min(time for time, value in inside if value == extreme)
-    ordered = sorted(inside, key=lambda each: each[1])
-    return ordered[_place(name, len(ordered))][0]
+        extreme = (max if name == "max" else min)(point.value for point in inside)
+        return min(point.time for point in inside if point.value == extreme)
+    ordered = sorted(inside, key=lambda point: point.value)
+    return ordered[_place(name, len(ordered))].time
 
 
 FUNCTIONS = {"average", "max", "min", "median", "count", "50-perc", "95-perc", "99-perc"}

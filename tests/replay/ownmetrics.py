@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,8 +23,8 @@ def headings() -> tuple[str, ...]:
     return (RUNTIME,)
 
 
-def differences(recorded: str, found: str, absent: AbstractSet[str] = frozenset()) -> list[str]:
-    """One line for each difference in names, types and labels; `absent` are handlers that are not there."""
+def differences(recorded: str, found: str) -> list[str]:
+    """One line for each difference in names, types and labels."""
     wanted, ours = families(recorded), families(found)
     lines: list[str] = []
     for name, family in wanted.items():
@@ -39,7 +38,7 @@ def differences(recorded: str, found: str, absent: AbstractSet[str] = frozenset(
             continue
         if other.kind != family.kind:
             lines.append(f"{name} is a {other.kind}, not a {family.kind}")
-        missing = {labels for labels in family.series - other.series if dict(labels).get("handler") not in absent}
+        missing = family.series - other.series
         if missing:
             lines.append(f"{name} lacks {sorted(missing)[:3]}; there are {sorted(other.series)[:3]}")
     return lines

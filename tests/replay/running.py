@@ -22,7 +22,9 @@ from collector.options import parse
 from tests.replay.cluster import ReplayCluster
 from tests.replay.recording import Inputs
 
-WAIT_S = 20.0
+WAIT_S = 300.0
+PATIENCE = ("--node-timeout=2m", "--scrape-timeout=4m", "--sink-export-data-timeout=5m", "--kube-start-timeout=5m")
+"""A busy machine fails no test."""
 
 
 class Clock:
@@ -119,14 +121,14 @@ def command_line(recorded: Sequence[str], cluster: ReplayCluster, directory: Pat
         elif value.startswith("influxdb:"):
             kept = value.partition("?")[2]
             if influxdb:
-                found.append(f"{name}=influxdb:{influxdb}?{kept}")
+                found.append(f"{name}=influxdb:{influxdb}?{kept}&timeout=2m")
             elif name == "--sink":
                 found.append(history)
         elif name == "--heapster-port":
             found.append(f"{name}=0")
         else:
             found.append(argument)
-    return found
+    return [*found, *PATIENCE]
 
 
 async def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.replay.cluster import replay_cluster
-from tests.replay.explained import NOT_THERE_YET, final_world
+from tests.replay.explained import final_world
 from tests.replay.oldclients import (
     NAMED_PROXY,
     OLD_PROXY,
@@ -27,14 +27,13 @@ from tests.replay.oldclients import (
 )
 from tests.replay.oracle import LONG
 from tests.replay.recording import SECOND, inputs, recording
-from tests.replay.running import Running, running
+from tests.replay.running import PATIENCE, Running, running
 from tests.replay.serviceproxy import ServiceProxy
 from tests.replay.world import Entity
 
 LAST = 8
 """The step in which counters go backwards, and a pod is gone from the API but not from its kubelet."""
 
-resource_metrics = pytest.mark.skipif("resource metrics" in NOT_THERE_YET, reason="NOT_THERE_YET: resource metrics")
 WORLD = final_world("summary")
 
 
@@ -53,7 +52,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         cluster = await closing.enter_async_context(replay_cluster(inputs(0), tls=False))
         host, options = cluster.source_options(tmp_path)
         arguments = [f"--source=kubernetes.summary_api:{host}?{options}", "--metric_resolution=30s"]
-        arguments += ["--listen_ip=127.0.0.1", "--heapster-port=0"]
+        arguments += ["--listen_ip=127.0.0.1", "--heapster-port=0", *PATIENCE]
         run = await closing.enter_async_context(running(arguments, cluster))
         for step in range(LAST + 1):
             end, decoded, arrival = found.timestamps[step], found.decoded(step), found.arrival(step)
@@ -121,7 +120,6 @@ def resource_truth(namespace: str, metric: str, scale: int) -> dict[str, int]:
     return found
 
 
-@resource_metrics
 @pytest.mark.parametrize("namespace", ["default", "kube-system", "team-a", "team-b"])
 async def test_the_autoscaler_reads_cpu_and_memory(stage: Stage, namespace: str) -> None:
     autoscaler = Autoscaler(stage.session, stage.proxy.url, PROXY)
@@ -133,7 +131,6 @@ async def test_the_autoscaler_reads_cpu_and_memory(stage: Stage, namespace: str)
     assert "db-143ebc0a7b-p4f8x" not in cpu
 
 
-@resource_metrics
 async def test_the_autoscaler_selects_by_labels(stage: Stage) -> None:
     autoscaler = Autoscaler(stage.session, stage.proxy.url, PROXY)
     tiers = {
@@ -170,7 +167,6 @@ async def test_the_autoscaler_reads_custom_metrics(stage: Stage, metric: str) ->
     assert "start=2026-11-23T01%3A27%3A06Z" in stage.proxy.forwarded[-1]
 
 
-@resource_metrics
 async def test_top_prints_nodes(stage: Stage) -> None:
     top = Top(stage.session, stage.proxy.url, PROXY)
     expected = {}
@@ -187,7 +183,6 @@ async def test_top_prints_nodes(stage: Stage) -> None:
     assert "/apis/metrics/v1alpha1/nodes?labelSelector=" in stage.proxy.forwarded
 
 
-@resource_metrics
 async def test_top_prints_pods(stage: Stage) -> None:
     top = Top(stage.session, stage.proxy.url, PROXY)
     everything = []

@@ -8,10 +8,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 from tests.replay import batchtext, influx
-from tests.replay.explained import EXPLAINED, NOT_THERE_YET, changes, final_world, not_there_yet, reordered
+from tests.replay.explained import EXPLAINED, changes, final_world, reordered
 from tests.replay.influx import headings as influx_headings
 from tests.replay.judge import Judge
 from tests.replay.ownmetrics import differences as own_differences
@@ -20,6 +18,7 @@ from tests.replay.recording import SECOND, SOURCES, STEPS, inputs, recording, rf
 from tests.replay.replaying import Replayed
 from tests.replay.world import points
 
+Judges = dict[tuple[str, str], Judge]
 COMPATIBILITY = Path(__file__).parents[2] / "docs" / "compatibility.md"
 OWN = "selfmetrics"
 
@@ -28,7 +27,7 @@ def differing(replayed: Replayed, judge: Judge) -> dict[str, list[str]]:
     """Class of question -> a line for each answer that is not as expected."""
     found = defaultdict(list)
     for one in replayed.answers:
-        if not_there_yet(one.question) is None and one.question.group != OWN:
+        if one.question.group != OWN:
             for line in judge.differences(one.question, one.reply, one.now):
                 found[one.question.group].append(f"{one.question}: {line}")
     return found
@@ -41,27 +40,26 @@ def shown(found: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-def test_every_recorded_answer_is_given_again(plain: Replayed, judges: dict[str, Judge]) -> None:
+def test_every_recorded_answer_is_given_again(plain: Replayed, judges: Judges) -> None:
     asked = sum(len(recording(plain.source).questions(capture)) for capture in (*range(STEPS), None))
     assert len(plain.answers) == asked > 23_000
-    found = differing(plain, judges[plain.source])
+    found = differing(plain, judges[plain.source, "influxdb"])
     assert not found, shown(found)
 
 
 def test_every_recorded_answer_is_given_again_over_tls_and_from_the_embedded_history(
-    secured: Replayed, judges: dict[str, Judge]
+    secured: Replayed, judges: Judges
 ) -> None:
     assert len(secured.answers) > 13_000
-    found = differing(secured, judges[secured.source])
+    found = differing(secured, judges[secured.source, "embedded"])
     assert not found, shown(found)
 
 
 def test_own_metrics_keep_names_types_and_labels(plain: Replayed) -> None:
     texts = [one for one in plain.answers if one.question.group == OWN]
     assert len(texts) == STEPS + 1
-    absent = {"podListAggregations"} if "historical API" in NOT_THERE_YET else set()
     for one in texts:
-        found = own_differences(one.question.answer["text"], one.reply.body.decode(), absent)
+        found = own_differences(one.question.answer["text"], one.reply.body.decode())
         assert not found, f"{one.question}: {found}"
 
 
@@ -129,22 +127,12 @@ def test_every_explained_difference_has_a_heading() -> None:
     assert not [heading for heading in used if heading not in headings]
 
 
-def test_every_explained_difference_still_explains_something(plain: Replayed, judges: dict[str, Judge]) -> None:
-    for source in SOURCES:
-        for capture in (*range(STEPS), None):
+def test_every_explained_difference_still_explains_something(judges: Judges) -> None:
+    for (source, _), judge in judges.items():
+        for capture in (0, 8, None):
             for question in recording(source).questions(capture):
-                if not_there_yet(question) is None:
-                    judges[source].expected(question)
+                judge.expected(question)
     used = {heading for source in SOURCES for heading in changes(source)}
     used |= {heading for judge in judges.values() for heading in judge.used}
     used |= {heading for source in SOURCES for heading in reordered(source)}
     assert [entry.heading for entry in EXPLAINED if entry.heading not in used] == []
-
-
-@pytest.mark.parametrize("name", NOT_THERE_YET)
-def test_what_is_not_there_yet_is_really_missing(name: str, plain: Replayed, judges: dict[str, Judge]) -> None:
-    """Once it is there, its row must go."""
-    if plain.source not in NOT_THERE_YET[name].sources:
-        pytest.skip("nothing of this source")
-    mine = [one for one in plain.answers if not_there_yet(one.question) == name and one.question.group != OWN]
-    assert any(judges[plain.source].differences(one.question, one.reply, one.now) for one in mine) or not mine
