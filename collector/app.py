@@ -17,7 +17,7 @@ from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.contracts import Sink
 from collector.core.entities import EntityTable
-from collector.core.metrics import Kind, MetricTable
+from collector.core.metrics import DYNAMIC_LIMIT, Kind, MetricTable
 from collector.core.store import MetricStore
 from collector.core.visibility import Visibility
 from collector.durations import format_duration
@@ -89,6 +89,7 @@ class Collector:
             observer=self._exported,
         )
         self._last_batch: LastBatch | None = None
+        self._refused_metrics = 0
         self._listers = Listers()
         context = self._context = Context(
             self.store,
@@ -189,6 +190,8 @@ class Collector:
             clock=self._clock,
         )
         _settle_garbage_collector()
+        # What stays set aside at the end of the process counts as leaked by DuckDB's binding, which then says so.
+        self._closing.callback(gc.unfreeze)
         log.info(
             "collecting from %d nodes every %s", len(state.nodes.items), format_duration(options.metric_resolution)
         )
@@ -244,6 +247,18 @@ class Collector:
     def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
         self.metrics.exported(sink, seconds, outcome.value)
 
+    def _tell_of_refused_metrics(self, metrics: MetricTable) -> None:
+        """One line whenever more names of application metrics and resources have found no column."""
+        if len(metrics.refused) > self._refused_metrics:
+            self._refused_metrics = len(metrics.refused)
+            log.warning(
+                "%d application metrics and requested resources are left out, such as %s: there are more names of them "
+                "than the %d that are kept",
+                len(metrics.refused),
+                min(metrics.refused),
+                DYNAMIC_LIMIT,
+            )
+
     def _ticked(self, tick: Tick) -> None:
         report = self.report
         entities = {kind.label: tick.batch.count(kind) for kind in Kind}
@@ -256,6 +271,7 @@ class Collector:
             entities=entities,
             late_answers=report.late,
         )
+        self._tell_of_refused_metrics(tick.batch.metrics)
         for sink in self.sinks.ledger():
             self.metrics.ledger(sink.name, "batches", **_counts(sink.ticks))
             self.metrics.ledger(sink.name, "points", **_counts(sink.points))

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from collector.api import jsontext
 from collector.api.route import Answer
+from collector.api.status import StatusError
 from collector.api.target import parse_query, split_target
 from collector.kube.auth import AccessFault, Authenticator, Authorizer
 from collector.kube.auth_attributes import read_attributes
 from collector.kube.auth_user import Headers
 from collector.kube.certificates import CaPool, Peer
-from collector.kube.statuses import status_object
 from collector.watchedfiles import WatchedFiles
 
 REFUSED: Final = "refused"
@@ -127,4 +128,5 @@ def _text(message: str, status: int) -> Answer:
 
 
 def _status(code: int, reason: str, message: str, details: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status_object(code, reason, message, details), "application/json", code)
+    document = StatusError(message, code, reason, details or None).document()
+    return Answer(f"{jsontext.compact(document)}\n".encode(), status=code)

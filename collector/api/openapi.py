@@ -67,11 +67,12 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The document of `routes`. Raises ValueError when two different schemas have one name."""
     writer = _Writer()
     table = sorted(routes, key=lambda route: (route.path, route.method))
-    names = Counter(route.name for route in table)
+    # Told apart within their group only: an id must not depend on which other groups are offered.
+    names = Counter(_name(route) for route in table)
     paths: dict[str, Any] = {}
     for route in table:
         method = "get" if route.method == ANY else route.method.lower()
-        name = route.name if names[route.name] == 1 else f"{route.name}:{'.'.join(_words(route.path))}"
+        name = _name(route) if names[_name(route)] == 1 else f"{_name(route)}:{'.'.join(_words(route.path))}"
         paths.setdefault(_template(route.path), {})[method] = writer.operation(route, name)
     return {
         "openapi": OPENAPI,
@@ -189,3 +190,7 @@ def _group(path: str) -> str:
     """The part of the API: what stands behind `/api/v1`, or the first word."""
     words = _words(path)
     return words[2] if path.startswith("/api/v1/") else words[0]
+
+
+def _name(route: Route) -> str:
+    return f"{_group(route.path)}.{route.name}"

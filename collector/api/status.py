@@ -29,6 +29,15 @@ class StatusError(RequestError):
         self.reason = reason
         self.details = details
 
+    def document(self) -> Mapping[str, Document]:
+        """The `Status` (Kubernetes API, meta/v1)."""
+        document: dict[str, Document] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        document |= {"message": str(self), "reason": self.reason}
+        if self.details is not None:
+            document["details"] = self.details
+        document["code"] = self.status
+        return document
+
 
 def not_found(group: str, resource: str, name: str) -> StatusError:
     """There is no such object."""
@@ -129,9 +138,4 @@ class KubernetesManner(Manner):
 
     @staticmethod
     def _status(request: Request, error: StatusError, **headers: str) -> Answer:
-        document: dict[str, Document] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-        document |= {"message": str(error), "reason": error.reason}
-        if error.details is not None:
-            document["details"] = error.details
-        document["code"] = error.status
-        return object_answer(request, document, error.status, **headers)
+        return object_answer(request, error.document(), error.status, **headers)

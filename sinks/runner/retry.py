@@ -13,6 +13,11 @@ LONGEST_ASKED_S = 3600.0
 """Most seconds of a Retry-After that are honoured."""
 
 
+def asked_delay(retry_after_s: float | None) -> float:
+    """Seconds the server asked for, as far as they are honoured."""
+    return min(retry_after_s or 0.0, LONGEST_ASKED_S)
+
+
 class Backoff:
     """Doubling delays with jitter, and no shorter than the server asked for."""
 
@@ -25,7 +30,7 @@ class Backoff:
         """One more failure; seconds until the next try: half to all of the delay, so that collectors spread."""
         delay = min(LONGEST_S, FIRST_S * (1 << min(self.failures, 20)))
         self.failures += 1
-        return max(delay * (1 + self._jitter()) / 2, min(retry_after_s or 0.0, LONGEST_ASKED_S))
+        return max(delay * (1 + self._jitter()) / 2, asked_delay(retry_after_s))
 
     def succeeded(self) -> None:
         """The other side works."""

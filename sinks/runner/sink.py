@@ -16,7 +16,7 @@ from collector.logs import WRITES
 from sinks.runner import refusals
 from sinks.runner.contracts import WireSink
 from sinks.runner.deadletters import DeadLetters
-from sinks.runner.retry import Backoff
+from sinks.runner.retry import Backoff, asked_delay
 from sinks.spool.account import Balance
 from sinks.spool.disk import DirectoryLock, Disk
 from sinks.spool.index import Record, Tick
@@ -158,6 +158,9 @@ class SpooledSink:
         assert self._more is not None
         assert self._probing is not None
         while True:
+            while not self._spool.index.waits:
+                self._more.clear()
+                await self._more.wait()
             if self._backoff.failures:
                 async with self._probing:  # one at a time finds out whether the other side is back
                     await asyncio.sleep(max(0.0, self._resume_at - asyncio.get_running_loop().time()))
@@ -166,10 +169,9 @@ class SpooledSink:
                 await self._deliver_one()
 
     async def _deliver_one(self) -> None:
-        assert self._more is not None
-        while (record := self._spool.index.take()) is None:
-            self._more.clear()
-            await self._more.wait()
+        record = self._spool.index.take()
+        if record is None:
+            return
         try:
             await self._attempt(record)
         except Exception as error:  # noqa: BLE001  # whatever it is, the points are kept and the sender lives
@@ -214,9 +216,12 @@ class SpooledSink:
         """The points were not judged: they wait, and so do we."""
         _logger.debug("%s could not deliver", self.name, exc_info=error)
         retry_after = error.retry_after_s if isinstance(error, ExportError) else None
+        words, now = str(error) or type(error).__name__, asyncio.get_running_loop().time()
+        if now < self._resume_at:  # it was under way when another write failed: no further failure, and no later try
+            self._resume_at = max(self._resume_at, now + asked_delay(retry_after))
+            return
         delay = self._backoff.failed(retry_after)
-        self._resume_at = asyncio.get_running_loop().time() + delay
-        words = str(error) or type(error).__name__
+        self._resume_at = now + delay
         if self._backoff.failures == 1:
             _logger.warning("%s: %s; points wait in the spool, next try in %.1f s", self.name, words, delay)
         self._trouble = words

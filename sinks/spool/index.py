@@ -143,6 +143,12 @@ class Index:
 
     # Taking.
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is a record to take."""
+        with self._lock:
+            return any(tick.pending for tick in reversed(self._ticks))
+
     def take(self) -> Record | None:
         """The next record to deliver, None when none waits: the newest tick's, now and then the oldest's."""
         with self._lock:

@@ -12,7 +12,7 @@ import pytest
 
 from collector.app import Collector
 from collector.core.entities import NULL
-from collector.core.metrics import INDEX, Kind
+from collector.core.metrics import DYNAMIC_LIMIT, INDEX, Kind
 from collector.errors import StartError, UsageError
 from collector.history.influxdb import InfluxHistory
 from collector.history.parquet import ParquetHistory
@@ -296,3 +296,17 @@ def test_which_sink_keeps_the_past(tmp_path: Path, monkeypatch):
             past(influx, "log", "influxdb:http://db?api=v2&org=o&token=secret", source=source)
         assert "secret" not in str(caught.value)
         assert "word" not in str(caught.value)
+
+
+async def test_names_beyond_what_is_kept_are_told_once(cluster, caplog):
+    async with running(Collector(options(cluster))) as collector:
+        metrics = (await collector.tick(window(0))).batch.metrics
+        for number in range(DYNAMIC_LIMIT + 2):
+            metrics.custom(f"m{number:03}")
+        for cycle in (1, 2):
+            await collector.tick(window(cycle))
+    told = [
+        record.getMessage() for record in caplog.records if "are left out, such as custom/m0" in record.getMessage()
+    ]
+    assert len(told) == 1
+    assert f"than the {DYNAMIC_LIMIT} that are kept" in told[0]

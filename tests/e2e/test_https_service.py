@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-import re
-import signal
 import socket
-import sys
 from pathlib import Path
 
 import trustme
 from api.identities import client, write_pair
 
 from collector.sim import SimConfig, SimulatedCluster
+from tests.e2e.process import heapster, source
 
 SERVER_CA, PROXY_CA = trustme.CA(), trustme.CA()
 
@@ -32,48 +30,33 @@ async def test_both_servers_of_a_process(tmp_path: Path):
     proxy = write_pair(tmp_path, client(PROXY_CA, "front-proxy-client"), "proxy")
     SERVER_CA.cert_pem.write_to_path(tmp_path / "server-ca.crt")
     PROXY_CA.cert_pem.write_to_path(tmp_path / "proxy-ca.crt")
-    async with SimulatedCluster(SimConfig(nodes=1, pods=1)) as cluster:
-        access = f"inClusterConfig=false&auth={cluster.kubeconfig}&kubeletHttps=true&kubeletPort={cluster.kubelet_port}"
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "collector", f"--source=kubernetes.summary_api:?{access}"),
-            *("--listen-ip=127.0.0.1", "--heapster-port=0", f"--tls-cert={certificate}", f"--tls-key={key}"),
+    async with (
+        SimulatedCluster(SimConfig(nodes=1, pods=1)) as cluster,
+        heapster(
+            *(source(cluster), f"--tls-cert={certificate}", f"--tls-key={key}"),
             *(f"--tls-client-ca={tmp_path / 'proxy-ca.crt'}", "--api-server", "--bind-address=127.0.0.1"),
             *(f"--secure-port={free_port()}", f"--cert-dir={tmp_path / 'made'}"),
             f"--requestheader-client-ca-file={tmp_path / 'proxy-ca.crt'}",
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert process.stderr is not None
-        said = ""
-        try:
-            async with asyncio.timeout(60):
-                while "collecting from" not in said:
-                    line = await process.stderr.readline()
-                    assert line, said
-                    said += line.decode()
-                main, second = re.findall(r"port (\d+) \(HTTPS\)", said)
-                trusted = ("--cacert", str(tmp_path / "server-ca.crt"))
-                shown = ("--cert", proxy[0], "--key", proxy[1])
-                base = f"https://127.0.0.1:{main}"
-                assert await curl(*trusted, f"{base}/metrics") == (401, "Unauthorized\n")
-                assert (await curl(*trusted, f"{base}/healthz"))[0] in {200, 500}
-                status, text = await curl(*trusted, *shown, f"{base}/metrics")
-                assert (status, text.count("# TYPE") > 10) == (200, True)
+        ) as running,
+    ):
+        await running.until("collecting from")
+        main, second = await running.ports()
+        trusted = ("--cacert", str(tmp_path / "server-ca.crt"))
+        shown = ("--cert", proxy[0], "--key", proxy[1])
+        base = f"https://127.0.0.1:{main}"
+        assert await curl(*trusted, f"{base}/metrics") == (401, "Unauthorized\n")
+        assert (await curl(*trusted, f"{base}/healthz"))[0] in {200, 500}
+        status, text = await curl(*trusted, *shown, f"{base}/metrics")
+        assert (status, text.count("# TYPE") > 10) == (200, True)
 
-                trusted = ("--cacert", str(tmp_path / "made" / "apiserver.crt"))
-                url = f"https://127.0.0.1:{second}/healthz/ping"
-                headers = ("--header", "X-Remote-User: probe", "--header", "X-Remote-Group: system:masters")
-                assert await curl(*trusted, *shown, *headers, url) == (200, "ok")
-                status, text = await curl(*trusted, *headers, url)
-                assert (status, json.loads(text)["reason"]) == (403, "Forbidden")
-                process.send_signal(signal.SIGTERM)
-                said += (await process.stderr.read()).decode()
-                assert await process.wait() == 0
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    assert "Traceback" not in said
+        trusted = ("--cacert", str(tmp_path / "made" / "apiserver.crt"))
+        url = f"https://127.0.0.1:{second}/healthz/ping"
+        headers = ("--header", "X-Remote-User: probe", "--header", "X-Remote-Group: system:masters")
+        assert await curl(*trusted, *shown, *headers, url) == (200, "ok")
+        status, text = await curl(*trusted, *headers, url)
+        assert (status, json.loads(text)["reason"]) == (403, "Forbidden")
+        assert await running.stop() == 0
+    assert "Traceback" not in running.said
 
 
 def free_port() -> int:

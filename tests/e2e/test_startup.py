@@ -1,69 +1,25 @@
 """What the start goes on with: as a process against a simulated cluster (behaviour reference, 1.7)."""
 
-import asyncio
-import contextlib
-import re
-import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
 
 from collector.sim import SimConfig, SimulatedCluster
+from tests.e2e import process
+from tests.e2e.process import BRISK, Heapster
 
 
 @pytest.fixture
 async def source() -> AsyncIterator[str]:
     async with SimulatedCluster(SimConfig(nodes=2, pods=2)) as cluster:
-        access = f"inClusterConfig=false&auth={cluster.kubeconfig}&kubeletHttps=true&kubeletPort={cluster.kubelet_port}"
-        yield f"--source=kubernetes.summary_api:?{access}"
+        yield process.source(cluster)
 
 
-class Heapster:
-    """A running process; what it has said so far is in `said`."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.said = ""
-
-    async def until(self, words: str, seconds: float = 30) -> None:
-        assert self.process.stderr is not None
-        async with asyncio.timeout(seconds):
-            while words not in self.said:
-                line = await self.process.stderr.readline()
-                assert line, self.said
-                self.said += line.decode()
-
-    async def url(self) -> str:
-        await self.until("listening on")
-        found = re.search(r"listening on 127\.0\.0\.1 port (\d+)", self.said)
-        assert found is not None
-        return f"http://127.0.0.1:{found[1]}"
-
-    async def stop(self) -> int:
-        assert self.process.stderr is not None
-        self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            self.said += (await self.process.stderr.read()).decode()
-            return await self.process.wait()
-
-
-@contextlib.asynccontextmanager
-async def heapster(*arguments: str) -> AsyncIterator[Heapster]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "collector", "--listen-ip=127.0.0.1", "--heapster-port=0", "--metric-resolution=5s"),
-        *("--scrape-offset=0s", "--stop-timeout=2s", "--v=1", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield Heapster(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+def heapster(*arguments: str) -> AbstractAsyncContextManager[Heapster]:
+    return process.heapster(*BRISK, "--stop-timeout=2s", *arguments)
 
 
 async def test_a_broken_sink_and_an_unreachable_one_keep_nobody_from_starting(source, tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-RUNTIME = "Metrics of the Go runtime and its libraries are gone"
+RUNTIME = "No metrics of Go's runtime"
 
 GONE = ("go_", "apiserver_", "etcd_", "get_token_", "reflector_", "rest_client_", "ssh_tunnel_")
 """Beginnings of families under the heading RUNTIME."""
