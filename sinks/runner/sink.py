@@ -185,7 +185,10 @@ class SpooledSink:
                 self._progress.set()
 
     async def _attempt(self, record: Record) -> None:
-        body = await self._in_files(self._spool.read, record)
+        if record.fresh is not None:
+            body = self._spool.read(record)  # from memory
+        else:
+            body = await self._in_files(self._spool.read, record)
         if body is None:
             return
         refused = await refusals.deliver(self.sink.send, body, record.points)

@@ -64,6 +64,8 @@ class Record:
     position: int = 0
     """Its place among the segment's records."""
     held: bytes | None = None
+    fresh: bytes | None = None
+    """Its body as it came, for a sender that takes it at once: nothing is read back and unpacked then."""
     state: State = State.PENDING
     unread: int = 0
     """How often the disk failed to give it."""
@@ -81,6 +83,8 @@ class Index:
         self._points, self._tick_account = Account(), Account()
         self.bytes = 0
         """Of records not settled."""
+        self.fresh_bytes = 0
+        """Of the fresh bodies of pending records."""
         self.held_bytes = 0
         """Of those in memory."""
         self.dirty = False
@@ -97,6 +101,7 @@ class Index:
             tick.left += 1
             tick.points += record.points
             self.bytes += record.length
+            self.fresh_bytes += len(record.fresh or b"")
             self._place(record)
             if recovered:
                 self._points.recovered += record.points
@@ -157,6 +162,7 @@ class Index:
                 if tick.pending:
                     self._turn += 1
                     record = tick.pending.popleft()
+                    self.fresh_bytes -= len(record.fresh or b"")
                     record.state = State.TAKEN
                     return record
             return None
@@ -166,6 +172,7 @@ class Index:
         with self._lock:
             if record.state is not State.TAKEN:
                 return
+            record.fresh = None
             if record.doomed is not None:
                 self._drop(record, record.doomed)
             else:
@@ -217,6 +224,8 @@ class Index:
 
     def _drop(self, record: Record, reason: str) -> None:
         self._points.dropped[reason] += record.points
+        self.fresh_bytes -= len(record.fresh or b"")
+        record.fresh = None
         record.tick.lost = record.tick.lost or reason
         self._settle(record)
 

@@ -35,6 +35,9 @@ MEMORY_BYTES = 64 << 20
 RETRY_S = 5.0
 """Seconds between two tries of a disk that takes nothing."""
 
+FRESH_BYTES = 16 << 20
+"""Most bytes of bodies kept as they came for senders that keep up."""
+
 READS = 5
 """Times the disk may fail to give a record before it counts as damaged."""
 
@@ -56,6 +59,7 @@ class SpoolLimits:
     sync: Sync = "interval"
     """`each`: a tick is on the disk before it counts as spooled; `interval`: within SYNC_S."""
     memory_bytes: int = MEMORY_BYTES
+    fresh_bytes: int = FRESH_BYTES
 
     @property
     def segment_bytes(self) -> int:
@@ -158,6 +162,8 @@ class Spool:
             self._write(record, frame)
         if record.segment is None:
             record.held = frame
+        if self.index.fresh_bytes + len(body) <= self._limits.fresh_bytes:
+            record.fresh = body
         self.index.add(record)
         while self.index.held_bytes > self._limits.memory_bytes and (held := self.index.held()):
             self.index.drop_tick(held[0].tick, "memory")
@@ -247,6 +253,9 @@ class Spool:
         Raises OSError when the disk fails to give it: it may later.
         """
         held = record.held
+        if (body := record.fresh) is not None:
+            record.fresh = None
+            return body
         try:
             if held is None:
                 assert self._segments is not None

@@ -23,7 +23,7 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.disk = FaultyDisk()
         self.now = 1_000.0
-        self.number = 0
+        self.number = self.fresh = 0
         self.written: dict[bytes, int] = {}
         """Every body ever appended -> its points."""
         self.settled: set[bytes] = set()
@@ -35,7 +35,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.start()
 
     def start(self) -> None:
-        limits = SpoolLimits(max_bytes=3_000, memory_bytes=600, sync="each")
+        limits = SpoolLimits(max_bytes=3_000, memory_bytes=600, sync="each", fresh_bytes=self.fresh)
         self.spool = Spool(DIRECTORY, self.disk, limits, clock=lambda: self.now, monotonic=lambda: self.now)
         self.spool.open()
         self.taken.clear()
@@ -68,8 +68,12 @@ class SpoolMachine(RuleBasedStateMachine):
         found = set()
         for tick in list(self.spool.index._ticks):
             for record in tick.pending:
+                fresh = record.fresh
+                record.fresh = None  # what counts is what the disk has
                 body = self.spool.read(record)
                 assert body is not None
+                assert fresh in {None, body}
+                record.fresh = fresh
                 found.add(body)
         self.disk.fail = fail
         return found | set(self.bodies.values())
@@ -113,6 +117,11 @@ class SpoolMachine(RuleBasedStateMachine):
                 raise OSError(code, os.strerror(code))
 
         self.disk.fail = fail
+
+    @rule(fresh=st.sampled_from([0, 200]))
+    def keep_fresh_bodies(self, fresh: int) -> None:
+        """From the next start on."""
+        self.fresh = fresh
 
     @rule()
     def stop_failing(self) -> None:

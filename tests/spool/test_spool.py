@@ -24,7 +24,7 @@ class Bench:
 
     def __init__(self, disk: Disk, directory: Path | None = DIRECTORY, **limits: int | str) -> None:
         self.disk, self.directory = disk, directory
-        self.limits = SpoolLimits(**limits)  # type: ignore[arg-type]  # keyword by keyword
+        self.limits = SpoolLimits(**{"fresh_bytes": 0, **limits})  # type: ignore[arg-type]  # keyword by keyword
         self.now = 1000.0
         self.start()
 
@@ -79,6 +79,22 @@ def test_what_is_appended_is_delivered_and_its_file_goes(disk: Disk, tmp_path: P
     assert (ticks.scraped, ticks.delivered, points.scraped, points.delivered) == (1, 1, 6, 6)
     bench.spool.close()
     assert [name for name in disk.list(tmp_path) if name.endswith(".spool")] == []
+
+
+def test_what_is_taken_at_once_is_not_read_back() -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk, fresh_bytes=2 * len(body("a")))
+    bench.add(1, body("a"), body("b"), body("c"))
+
+    def fail(operation: str) -> None:
+        assert operation != "read"
+
+    disk.fail = fail
+    delivered = bench.deliver()
+    assert [next(delivered), next(delivered)] == [body("a"), body("b")]
+    disk.fail = lambda _: None
+    assert list(delivered) == [body("c")]
+    assert bench.spool.index.fresh_bytes == 0
 
 
 def test_what_is_not_delivered_is_there_at_the_next_start_and_what_is_is_not(disk: Disk, tmp_path: Path) -> None:
