@@ -21,7 +21,7 @@ from sinks.spool.account import Balance
 from sinks.spool.disk import DirectoryLock, Disk
 from sinks.spool.index import Record, Tick
 from sinks.spool.records import FormatError
-from sinks.spool.spool import SYNC_S, Spool, SpoolLimits
+from sinks.spool.spool import AGE_S, SYNC_S, Spool, SpoolLimits
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -59,6 +59,7 @@ class SpooledSink:
         self._resume_at = 0.0
         self._more: asyncio.Event | None = None
         self._progress: asyncio.Event | None = None
+        self._unrest: asyncio.Event | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._trouble: str | None = None
 
@@ -121,7 +122,8 @@ class SpooledSink:
     def begin(self) -> None:
         """Start the senders and the housekeeping."""
         assert not self._tasks, "a sink begins once"
-        self._probing, self._more, self._progress = asyncio.Lock(), asyncio.Event(), asyncio.Event()
+        self._probing, self._more = asyncio.Lock(), asyncio.Event()
+        self._progress, self._unrest = asyncio.Event(), asyncio.Event()
         self._tasks = [
             asyncio.create_task(self._deliver(), name=f"{self.name} sender {i}") for i in range(self.sink.concurrency)
         ]
@@ -144,8 +146,10 @@ class SpooledSink:
         self._wake()
 
     def _wake(self) -> None:
-        if self._more is not None:
+        """There is more to deliver, and to look after."""
+        if self._more is not None and self._unrest is not None:
             self._more.set()
+            self._unrest.set()
 
     async def _in_files(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Let the thread of files do it; once begun it is done, even for a caller that is cancelled."""
@@ -181,8 +185,9 @@ class SpooledSink:
             self._spool.index.release(record)
             raise
         finally:
-            if self._progress is not None:
+            if self._progress is not None and self._unrest is not None:
                 self._progress.set()
+                self._unrest.set()
 
     async def _attempt(self, record: Record) -> None:
         if record.fresh is not None:
@@ -230,13 +235,20 @@ class SpooledSink:
         self._trouble = words
 
     async def _keep_house(self) -> None:
+        """Flush the spool a moment after something has changed, and now and then for what grows too old."""
+        assert self._unrest is not None
         while True:
-            await asyncio.sleep(SYNC_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGE_S):
+                    await self._unrest.wait()
+            self._unrest.clear()
+            await asyncio.sleep(SYNC_S)  # what changes meanwhile goes with it
             try:
                 await self._in_files(self._spool.flush)
             except Exception:
                 _logger.exception("%s: the spool could not be looked after; tried again", self.name)
-            self._wake()
+            if self._spool.restless:
+                self._unrest.set()
 
     # The end.
 

@@ -54,6 +54,11 @@ class Segments:
         """Where a segment lies."""
         return self.directory / f"{segment.number:08}.spool"
 
+    @property
+    def restless(self) -> bool:
+        """Whether something is to be synced or removed."""
+        return self._unsynced or self._unnamed or bool(self._unwanted)
+
     # The start.
 
     def recover(self) -> list[Found]:

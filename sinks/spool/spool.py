@@ -41,6 +41,9 @@ FRESH_BYTES = 16 << 20
 READS = 5
 """Times the disk may fail to give a record before it counts as damaged."""
 
+AGE_S = 60.0
+"""Most seconds between two looks for what is too old."""
+
 SYNC_S = 1.0
 """Seconds between two syncs with `interval`, and between two writes of the cursor."""
 
@@ -101,7 +104,7 @@ class Spool:
         self.index = Index()
         """Ticks, records and the ledger."""
         self._retry_at = 0.0
-        self._synced_at = 0.0
+        self._aged_at = monotonic()
         self.trouble: str | None = None
         """What the disk said last, None while it takes what it is given."""
         self.recovered = Recovered()
@@ -277,8 +280,15 @@ class Spool:
 
     # Housekeeping.
 
+    @property
+    def restless(self) -> bool:
+        """Whether `flush` has something to do."""
+        busy = self._segments is not None and (self._segments.restless or self.index.dirty)
+        return busy or self.index.held_bytes > 0 or self._monotonic() >= self._aged_at + AGE_S
+
     def flush(self) -> None:
         """Drop what is too old, sync, note what is settled: about once a SYNC_S."""
+        self._aged_at = self._monotonic()
         horizon = int(self._clock() * 1e9) - self._limits.max_age_ns
         for tick in self.index.older_than(horizon):
             self.index.drop_tick(tick, "age")

@@ -97,6 +97,19 @@ async def test_an_outage_costs_nothing_and_the_newest_comes_first(run: Callable[
     assert one.check().trouble is None
 
 
+async def test_a_day_without_the_server_is_delivered_to_the_last_point(run: Callable[..., Run]) -> None:
+    one = run(ScriptedWire(answer=unreachable, writes=1))
+    ticks = 24 * 4
+    for _ in range(ticks):
+        one.tick()
+        await one.until(lambda ledger: ledger.points.scraped == 5 * one.ticks)
+        await asyncio.sleep(15 * 60)
+    assert one.check().ticks.queued == ticks
+    one.wire.answer = lambda _: None
+    ledger = await one.until(lambda ledger: not ledger.ticks.queued)
+    assert ledger.points.delivered == len(set(one.wire.received)) == 5 * ticks
+
+
 async def test_tries_are_spaced_out_and_the_servers_wish_is_honoured(run: Callable[..., Run]) -> None:
     times = []
 
