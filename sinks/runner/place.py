@@ -34,7 +34,7 @@ class Place(NamedTuple):
     """Whether it was asked for, so that a sink that cannot have it is left out rather than run without."""
 
 
-def place(spool_dir: str, environ: Mapping[str, str] = os.environ, home: Path = HOME) -> Place:
+def place(spool_dir: str, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Place:
     """What --spool-dir means here."""
     if spool_dir == OFF:
         return Place(None, required=False)
@@ -42,7 +42,7 @@ def place(spool_dir: str, environ: Mapping[str, str] = os.environ, home: Path = 
         return Place(Path(spool_dir), required=True)
     # The variable may name several, with colons between them.
     candidates = [Path(text) for text in environ.get(STATE_DIRECTORY, "").split(":")[:1] if text]
-    for candidate in (*candidates, home):
+    for candidate in (*candidates, home or HOME):
         if candidate.is_dir() and os.access(candidate, os.W_OK | os.X_OK):
             return Place(candidate / "spool", required=False)
     return Place(None, required=False)

@@ -95,6 +95,7 @@ class SpooledSink:
             self._lock = DirectoryLock(self._directory)
             found = self._spool.open()
         except FormatError as error:
+            self._unlock()
             raise StartError(f"sink {self.name}: {error}") from error
         except OSError as error:
             self._go_without(error)
@@ -109,15 +110,18 @@ class SpooledSink:
             )
 
     def _go_without(self, error: OSError) -> None:
+        self._unlock()
         why = f"sink {self.name}: the spool {self._directory} cannot be used: {error}"
         if self._required:
             raise StartError(f"{why}; choose another --spool-dir, or --spool-dir=off") from error
         _logger.warning("%s; what cannot be delivered waits in memory instead", why)
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
         self._spool = Spool(None, self._disk, self._limits, clock=self._clock)
         self._dead_letters = None
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
     def begin(self) -> None:
         """Start the senders and the housekeeping."""
@@ -276,7 +280,5 @@ class SpooledSink:
                     _logger.info("%s: %d points stay in the spool for the next start", self.name, queued)
         finally:
             self._files.shutdown(wait=False)
-            if self._lock is not None:
-                self._lock.release()
-                self._lock = None
+            self._unlock()
             await self.sink.stop()
