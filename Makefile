@@ -9,7 +9,7 @@ ARGS   ?=
 demo: setup            ## the main job on the simulated cluster: make demo ARGS="--cycles 2 --nodes 20"
 	$(BIN)/heapster demo $(ARGS)
 
-test: setup system     ## every test, real servers included: make test ARGS="-k rate"
+test: system setup     ## every test, real servers included: make test ARGS="-k rate"
 	$(BIN)/python -m pytest $(ARGS)
 
 fuzz: setup            ## made-up requests to the running collector, some minutes: make fuzz FUZZ_EXAMPLES=2000 FUZZ_SEED=1
@@ -30,14 +30,14 @@ bench: setup           ## CPU seconds, memory and throughput for 100, 1,000 and 
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: requirements-dev.lock pyproject.toml
+$(VENV)/.ready: requirements-dev.lock pyproject.toml collector/sources/_projection.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
-system:                ## the real servers the tests start; installs the missing ones where it may
+system:                ## a C compiler and the real servers the tests start; installs the missing ones where it may
 	./.ci/system-packages
 
 docs: setup            ## write the generated pages again
@@ -50,4 +50,4 @@ lock:                  ## resolve the dependencies again (needs uv)
 	    -c requirements.lock --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info collector/sources/*.so

@@ -7,11 +7,14 @@ from collector.core.entities import EntityTable
 from collector.core.intake import Intake
 from collector.core.metrics import MetricTable
 from collector.core.sample import NodeSample
+from collector.core.samplegroup import SampleGroup
 from collector.kube.listers import NamespaceLister, NodeLister, PodLister
 from collector.processors import build_pipeline, run_pipeline
 from collector.processors.labels import LabelCopier
 from collector.sim.config import SimConfig
 from collector.sim.world import InventedWorld
+from collector.sources.projection import decode_together
+from collector.sources.scrape import DECODED_TOGETHER
 from collector.sources.summary import decode_summary
 
 ORIGIN = 1_800_000_000
@@ -35,6 +38,23 @@ class Material:
     def samples(self, minute: int) -> list[NodeSample]:
         """The same, decoded."""
         return [decode_summary(body, (ORIGIN + 60 * minute) * 1_000_000_000) for body in self.bodies(minute)]
+
+    def groups(self, minute: int) -> list[SampleGroup]:
+        """The same, decoded together as a scrape does it."""
+        bodies, read_at = self.bodies(minute), (ORIGIN + 60 * minute) * 1_000_000_000
+        return [
+            decode_together(bodies[start : start + DECODED_TOGETHER], read_at)[0]
+            for start in range(0, len(bodies), DECODED_TOGETHER)
+        ]
+
+    def batch_of_groups(self, minute: int, groups: Sequence[SampleGroup]) -> DataBatch:
+        """As `batch`."""
+        batch = DataBatch(self.entities, self.metrics, ORIGIN * 1_000_000_000 + minute * MINUTE)
+        intake = Intake(batch)
+        for group in groups:
+            intake.add_group(group)
+        intake.flush()
+        return batch
 
     def batch(self, minute: int, samples: Sequence[NodeSample]) -> DataBatch:
         """The same, placed; neither processed nor frozen."""

@@ -26,6 +26,7 @@ from collector.history.contracts import HistoricalSink, History
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import KubeState, Listers
+from collector.light import LightCadence
 from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
@@ -36,7 +37,8 @@ from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
 from collector.sources.endpoints import plan_of
 from collector.sources.kubelet import KubeletClient, KubeletOptions
-from collector.sources.scrape import ScrapeManager, ScrapeReport
+from collector.sources.rounds import ScrapeReport
+from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
 from sinks.base import SinkUri, build
@@ -71,7 +73,7 @@ class Collector:
         self._on_tick = ticked
         self._closing = contextlib.AsyncExitStack()
         # In Heapster's order: of several faults it is the first that is told.
-        self._copier = _label_copier(options)
+        self._copier = label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
         self.metrics = SelfMetrics(__version__)
         built = _build_sinks(options)
@@ -90,12 +92,15 @@ class Collector:
         )
         self._last_batch: LastBatch | None = None
         self._refused_metrics = 0
+        self.light: LightCadence | None = None
+        """The light cadence; None where nobody would ask for what it learns."""
         self._listers = Listers()
         context = self._context = Context(
             self.store,
             self.metrics,
             clock=clock,
             listers=self._listers,
+            light=lambda: self.light.store if self.light is not None else None,
             history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
@@ -165,10 +170,11 @@ class Collector:
         self._closing.push_async_callback(monitor.stop)
 
         pipeline = build_pipeline(state.pods, state.namespaces, state.nodes, self._copier, settings.host_id_annotation)
+        entities = EntityTable()
         self._source = ScrapeManager(
             client.fetch,
             state.nodes,
-            EntityTable(),
+            entities,
             MetricTable(),
             port=settings.kubelet_port,
             timeout_s=options.scrape_timeout / SECOND,
@@ -189,6 +195,17 @@ class Collector:
             lost=self.metrics.tick_lost,
             clock=self._clock,
         )
+        if self.secure is not None and options.light_resolution:
+            self.light = LightCadence(
+                options,
+                client.fetch,
+                state.nodes,
+                entities,
+                port=settings.kubelet_port,
+                prepare=token.update,
+                metrics=self.metrics,
+                clock=self._clock,
+            )
         _settle_garbage_collector()
         # What stays set aside at the end of the process counts as leaked by DuckDB's binding, which then says so.
         self._closing.callback(gc.unfreeze)
@@ -202,6 +219,8 @@ class Collector:
         parts = [asyncio.create_task(self._manager.run(), name="ticks")]
         if self.secure is not None:
             parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        if self.light is not None:
+            parts.append(asyncio.create_task(self.light.run(), name="light cadence"))
         try:
             await asyncio.gather(*parts)
         finally:
@@ -398,15 +417,15 @@ def _spool_limits(options: Options) -> SpoolLimits:
     )
 
 
-def _label_copier(options: Options) -> LabelCopier:
+def label_copier(options: Options) -> LabelCopier:
     """The copier of the three label flags. Raises UsageError for a stored label that would replace a built-in one."""
-    stored = []
+    stored: dict[str, str] = {}
     for text in options.store_label:
-        new, _, old = text.partition("=")
-        stored.append((old or new, new))
-    taken = sorted({new for _, new in stored} & BUILT_IN)
+        new, renames, old = text.partition("=")
+        stored[old if renames else new] = new  # as in Heapster, of two names for one label the last one counts
+    taken = sorted(set(stored.values()) & BUILT_IN)
     if taken:
         raise UsageError(
             f"--store-label would replace the built-in label {', '.join(taken)}: store it under another name"
         )
-    return LabelCopier(tuple(stored), frozenset(options.ignore_label), options.label_separator)
+    return LabelCopier(tuple(stored.items()), frozenset(options.ignore_label), options.label_separator)

@@ -153,6 +153,14 @@ class Options:
     api_server: bool = _flag(False, "serve the resource metrics API over HTTPS, too", kind="bool", group="api")
     secure_port: int = _flag(443, "port of the second server; 0 for none", kind="int", minimum=0, group="api")
     bind_address: str = _flag("0.0.0.0", "address the second server listens on", kind="ip", group="api")  # noqa: S104  # Heapster's
+    light_resolution: int = _flag(
+        15 * SECOND,
+        "how often the kubelets' light endpoint is read for v1 and v1beta1 of the resource metrics API, with "
+        "--api-server; 0 answers from the batches of --metric-resolution instead",
+        kind="duration",
+        minimum=0,
+        group="api",
+    )
     cert_dir: str = _flag(
         "apiserver.local.config/certificates",
         "directory of the pair apiserver.crt and apiserver.key, made when no other pair is given",
@@ -232,6 +240,11 @@ class Options:
                 found.append(
                     f"--{flag_name(option.name)} is {value!r}: choose {' or '.join(option.metadata['choices'])}"
                 )
+        if 0 < self.light_resolution < MINIMUM_RESOLUTION:
+            found.append(
+                f"--light-resolution is {format_duration(self.light_resolution)}, below the least allowed, "
+                f"{format_duration(MINIMUM_RESOLUTION)}: raise it, or turn the light cadence off with 0"
+            )
         if self.heapster_port > 65_535:
             found.append(f"--heapster-port is {self.heapster_port}, above 65535: choose a TCP port")
         if bool(self.tls_cert) != bool(self.tls_key):

@@ -75,6 +75,10 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_entities", _G, ("type",), "Entities of the latest batch by type"),
     OwnMetric("heapster_processor_duration_seconds", _H, ("processor",), "Time of one processor run", _FAST),
     OwnMetric("heapster_event_loop_blocked_seconds", _H, (), "Times the event loop was not free in time", _STALL),
+    # The light cadence.
+    OwnMetric("heapster_light_rounds_total", _C, ("outcome",), "Rounds of the light cadence: ok, failed, skipped"),
+    OwnMetric("heapster_light_round_duration_seconds", _H, (), "Time of one round, the slowest node included", _SLOW),
+    OwnMetric("heapster_light_nodes", _G, ("state",), "Nodes of the latest round by state: ok, failed"),
     # Sinks.
     OwnMetric("heapster_exporter_duration_seconds", _H, ("exporter",), "Time of one export", _SLOW),
     OwnMetric("heapster_exporter_last_time_seconds", _G, ("exporter",), "End of the last export, Unix time"),
@@ -257,6 +261,17 @@ class SelfMetrics:
     def tick_lost(self, outcome: str, windows: int = 1) -> None:
         """So many windows gave no batch: `failed` or `skipped`."""
         self._child("heapster_ticks_total", outcome).inc(windows)
+
+    def light_round(self, seconds: float, nodes_ok: int, nodes_failed: int) -> None:
+        """One round of the light cadence ended."""
+        self._child("heapster_light_rounds_total", "ok").inc()
+        self._child("heapster_light_round_duration_seconds").observe(seconds)
+        self._child("heapster_light_nodes", "ok").set(nodes_ok)
+        self._child("heapster_light_nodes", "failed").set(nodes_failed)
+
+    def light_lost(self, outcome: str, rounds: int = 1) -> None:
+        """So many windows of the light cadence had no round: `failed` or `skipped`."""
+        self._child("heapster_light_rounds_total", outcome).inc(rounds)
 
     def http_request(
         self, handler: str, method: str, code: int, seconds: float, request_bytes: int, response_bytes: int

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.cadence import MAX_TICKS, YEAR_1_NS
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
 from collector.errors import ScrapeError
-from collector.manager import MAX_TICKS, YEAR_1_NS, Manager
+from collector.manager import Manager
 
 S = 1_000_000_000
 EPOCH = 1_800_000_000
@@ -228,16 +229,16 @@ def test_whatever_the_clock_does_windows_are_aligned_and_the_loop_rests(resoluti
     )
 
     async def follow() -> None:
-        end = manager._window_start(manager._now()) + resolution
+        end = manager._cadence._window_start(manager._cadence._now()) + resolution
         for _ in range(8):
-            end = await manager._wait_for(end)
-            over = manager._now() - offset - end
+            end = await manager._cadence._wait_for(end)
+            over = manager._cadence._now() - offset - end
             assert (end + YEAR_1_NS) % resolution == 0
             assert 0 <= over < resolution
             end += resolution
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("collector.manager.asyncio.sleep", Clock().sleep)
+        patch.setattr("collector.cadence.asyncio.sleep", Clock().sleep)
         asyncio.run(follow())
     assert len(wakes) <= 8 + len(stalls)
     assert min(wakes) > 0

@@ -66,7 +66,7 @@ class Dispatcher:
         if f"{clean}/" in self._api_roots:
             clean += "/"
         if clean != path:
-            return Outcome(_moved(location(clean, query)), UNMATCHED, api=False)
+            return Outcome(_moved(method, location(clean, query)), UNMATCHED, api=False)
         below = self._below_root(path)
         api = below and self._manner.own_compression
         routes, values = self._find(path, api=below)
@@ -143,5 +143,7 @@ def _names(route: Route) -> list[str]:
     return [part[1:-1].removesuffix(":*") for part in route.path.split("/") if part.startswith("{")]
 
 
-def _moved(reference: str) -> Answer:
-    return Answer(moved_text(reference).encode(), "text/html; charset=utf-8", 301, {"Location": reference})
+def _moved(method: str, reference: str) -> Answer:
+    # A body for those who only wanted to read, as in Go.
+    body = moved_text(reference).encode() if method in {"GET", "HEAD"} else b""
+    return Answer(body, "text/html; charset=utf-8", 301, {"Location": reference})

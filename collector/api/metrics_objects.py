@@ -3,9 +3,12 @@
     node   metadata, timestamp, window, usage {cpu, memory}
     pod    metadata, timestamp, window, containers [{name, usage {cpu, memory}}]
 
+where it is known, and the light cadence runs, `usage` has `ephemeral-storage` and `swap`, too.
+
 A document is described here once, with holes; `metrics_writer` lays it out once in each answer and fills the holes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,10 +60,18 @@ AGGREGATED: Final = (
 )
 """The versions of the second server, the preferred one first. `v1` has the schema of `v1beta1`."""
 
-_USAGE: Final[Document] = {"cpu": HOLE, "memory": HOLE}
+RESOURCES: Final = (
+    ("cpu", "memory"),
+    ("cpu", "ephemeral-storage", "memory"),
+    ("cpu", "memory", "swap"),
+    ("cpu", "ephemeral-storage", "memory", "swap"),
+)
+"""What `usage` may hold; the number of a row is 1 for ephemeral storage and 2 for swap, added up."""
 
-CONTAINER: Final[Document] = {"name": HOLE, "usage": _USAGE}
-"""Holes: name, cpu, memory."""
+
+def container_document(resources: Sequence[str]) -> Document:
+    """A container. Holes: name, and an amount of each resource."""
+    return {"name": HOLE, "usage": dict.fromkeys(resources, HOLE)}
 
 
 def list_document(version: Version, kind: str, link: str) -> Document:
@@ -69,11 +80,11 @@ def list_document(version: Version, kind: str, link: str) -> Document:
     return {**_head(version, f"{kind}List"), "metadata": metadata, "items": RAW}
 
 
-def node_document(version: Version, created: str, alone: bool, labelled: bool) -> Document:
-    """A node, alone or in a list. Holes: name (twice with selfLink), raw labels, time, window, cpu, memory."""
+def node_document(version: Version, created: str, alone: bool, labelled: bool, resources: Sequence[str]) -> Document:
+    """A node, alone or in a list. Holes: name (twice with selfLink), raw labels, time, window, amounts."""
     metadata = {"name": HOLE, **_link(version, f"{version.root}/nodes/{HOLE}"), **_rest(created, labelled)}
     head = _head(version, "NodeMetrics") if alone else {}
-    return {**head, "metadata": metadata, "timestamp": HOLE, "window": HOLE, "usage": _USAGE}
+    return {**head, "metadata": metadata, "timestamp": HOLE, "window": HOLE, "usage": dict.fromkeys(resources, HOLE)}
 
 
 def pod_document(version: Version, created: str, alone: bool, labelled: bool) -> Document:

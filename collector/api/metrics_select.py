@@ -47,12 +47,13 @@ class Wanted:
 
     def _candidates(self, context: Context) -> Iterable[Pod]:
         """The pods to look at. Of one namespace, those that the collector has seen: the others have no usage."""
-        pods, batch = context.listers.pods, context.store.latest()
+        pods, light, batch = context.listers.pods, context.light(), context.store.latest()
         if self.namespace is None:
             return pods.items.values()
-        if batch is None:
+        entities = light.entities if light is not None else batch.entities if batch is not None else None
+        if entities is None:
             return ()
-        names = batch.entities.children(batch.entities.find_namespace(self.namespace))
+        names = entities.children(entities.find_namespace(self.namespace))
         return filter(None, (pods.get((self.namespace, name)) for name in names))
 
     def _pod_test(self) -> Callable[[Pod], bool]:

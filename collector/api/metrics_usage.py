@@ -1,6 +1,6 @@
-"""CPU and memory of many entities at once, out of the columns of the latest batch.
+"""CPU and memory of many entities at once, out of the columns of the latest batch or of the light cadence.
 
-Two ways to read them: as Heapster answered (millicores, all at the batch's time), and as metrics-server does
+Two ways to show them: as Heapster answered (millicores, all at the batch's time), and as metrics-server does
 (nanocores between two samples, at the time of the second, over the time between them).
 """
 
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
+from collector.core.light import CPU, MEMORY, PREV_CPU, PREV_TIME, SWAP, TIME, LightStore
 from collector.core.metrics import INDEX, Clock
+from collector.core.sample import ABSENT
 
 CPU_TOTAL = INDEX["cpu/usage"]
 CPU_RATE = INDEX["cpu/usage_rate"]
-MEMORY = INDEX["memory/working_set"]
+WORKING_SET = INDEX["memory/working_set"]
+EPHEMERAL = INDEX["ephemeral_storage/usage"]
 
 HEAPSTER_WINDOW_NS = 60 * 10**9
 """What Heapster says of every window, whatever the resolution."""
@@ -38,6 +41,10 @@ class Usage:
     """The time the CPU usage is an average of, ns."""
     cpu_power: int
     """-3 for millicores, -9 for nanocores."""
+    ephemeral: list[int] | None = None
+    """Bytes of ephemeral storage, negative where not known; None: of none."""
+    swap: list[int] | None = None
+    """Bytes of swap, likewise."""
 
 
 def heapster_usage(batch: DataBatch, rows: NDArray[np.intp]) -> Usage:
@@ -45,7 +52,7 @@ def heapster_usage(batch: DataBatch, rows: NDArray[np.intp]) -> Usage:
     complete, at = _complete(batch, rows)
     times, windows = [batch.timestamp] * rows.size, [HEAPSTER_WINDOW_NS] * rows.size
     return Usage(
-        complete.tolist(), batch.cells[CPU_RATE, at].tolist(), batch.cells[MEMORY, at].tolist(), times, windows, -3
+        complete.tolist(), batch.cells[CPU_RATE, at].tolist(), batch.cells[WORKING_SET, at].tolist(), times, windows, -3
     )
 
 
@@ -72,15 +79,56 @@ def sampled_usage(batch: DataBatch, before: DataBatch | None, rows: NDArray[np.i
     times = _sample_times(batch, at)
     times[times == 0] = batch.timestamp
     return Usage(
-        complete.tolist(), nano.tolist(), batch.cells[MEMORY, at].tolist(), times.tolist(), windows.tolist(), -9
+        complete.tolist(), nano.tolist(), batch.cells[WORKING_SET, at].tolist(), times.tolist(), windows.tolist(), -9
     )
+
+
+def light_usage(store: LightStore, batch: DataBatch | None, rows: NDArray[np.intp], now: int) -> Usage:
+    """The same between the two latest samples of the light cadence; ephemeral storage is the batch's, if it has any."""
+    found = store.read(rows, now)
+    time, before, used, memory = found[TIME], found[PREV_TIME], found[CPU], found[MEMORY]
+    complete = (time > 0) & (before > 0) & (before < time) & (used >= found[PREV_CPU]) & (memory >= 0)
+    elapsed = np.where(complete, time - before, 1)
+    nano = _per_second(np.where(complete, used - found[PREV_CPU], 0), elapsed)
+    swap = np.where(complete, found[SWAP], ABSENT)
+    ephemeral = None if batch is None else _of_batch(batch, EPHEMERAL, rows)
+    return Usage(
+        complete.tolist(),
+        nano.tolist(),
+        memory.tolist(),
+        time.tolist(),
+        elapsed.tolist(),
+        -9,
+        ephemeral=_known(ephemeral),
+        swap=_known(swap),
+    )
+
+
+def _per_second(grown: NDArray[np.int64], elapsed: NDArray[np.int64]) -> NDArray[np.int64]:
+    """10^9 * `grown` / `elapsed`, cut off, without a product that would not fit: a long division by thousands."""
+    result, rest = np.divmod(grown, elapsed)
+    for _ in range(3):
+        digits, rest = np.divmod(1000 * rest, elapsed)
+        result = 1000 * result + digits
+    return result
+
+
+def _of_batch(batch: DataBatch, m: int, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Metric `m` of `rows`, ABSENT where the batch does not have it."""
+    held = (rows >= 0) & (rows < batch.rows)
+    at = np.where(held, rows, batch.entities.cluster)
+    return np.where(held & batch.present[m, at], batch.cells[m, at], ABSENT)
+
+
+def _known(amounts: NDArray[np.int64] | None) -> list[int] | None:
+    return amounts.tolist() if amounts is not None and (amounts >= 0).any() else None
 
 
 def _complete(batch: DataBatch, rows: NDArray[np.intp]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
     """Which rows have both values; and rows that can be looked up, whatever was given."""
     held = (rows >= 0) & (rows < batch.rows)
     at = np.where(held, rows, batch.entities.cluster)
-    return held & batch.present[CPU_RATE, at] & batch.present[MEMORY, at], at
+    return held & batch.present[CPU_RATE, at] & batch.present[WORKING_SET, at], at
 
 
 def _sample_times(batch: DataBatch, rows: NDArray[np.intp]) -> NDArray[np.int64]:

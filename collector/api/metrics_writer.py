@@ -1,11 +1,11 @@
 """Metrics objects as text: a document laid out once with holes, which columns and the listers' objects fill.
 
 A pod is left out whole as soon as one of its containers lacks a value: an autoscaler must not take a part for the whole
-(behaviour reference, K23).
+(behaviour reference, K23). With the light cadence, a container that does not run lacks none.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -14,11 +14,20 @@ import numpy as np
 from collector.api import jsontext
 from collector.api.gotime import format_time
 from collector.api.jsontext import Layout
-from collector.api.metrics_objects import CONTAINER, HOLE, RAW, Version, list_document, node_document, pod_document
-from collector.api.metrics_usage import Usage, heapster_usage, sampled_usage
+from collector.api.metrics_objects import (
+    HOLE,
+    RAW,
+    RESOURCES,
+    Version,
+    container_document,
+    list_document,
+    node_document,
+    pod_document,
+)
+from collector.api.metrics_usage import Usage, heapster_usage, light_usage, sampled_usage
 from collector.api.route import Context, Document
-from collector.core.batch import DataBatch
-from collector.core.entities import NULL
+from collector.core.entities import NULL, EntityTable
+from collector.core.sample import ABSENT
 from collector.gotext import duration
 from collector.kube.objects import Node, Pod
 from collector.kube.quantity import binary_text, decimal_suffix, decimal_text
@@ -58,7 +67,7 @@ class Sheet:
 
 
 class Writer:
-    """Writes the objects of one answer, from the latest batch, in one version."""
+    """Writes the objects of one answer in one version, from the latest batch, or the light cadence where it runs."""
 
     def __init__(self, context: Context, version: Version, sheet: Sheet) -> None:
         self._version = version
@@ -66,6 +75,10 @@ class Writer:
         self._created = _moment(context.now())
         self._batch = context.store.latest()
         self._before = context.store.before(self._batch) if self._batch and version.sampled else None
+        self._light = context.light() if version.sampled else None
+        self._now = context.now()
+        source = self._light or self._batch
+        self._entities = source.entities if source is not None else None
         self._label_texts: dict[int, str] = {}
 
     def node(self, name: str, labels: Labels) -> bytes | None:
@@ -114,48 +127,59 @@ class Writer:
 
     def _node_texts(self, nodes: Sequence[tuple[str, Labels]], depth: int) -> list[str]:
         """The texts of those of `nodes` that have usage."""
-        if self._batch is None:
+        if self._entities is None:
             return []
-        find = self._batch.entities.find_node
+        find = self._entities.find_node
         usage = self._usage([find(name) for name, _ in nodes])
-        cpu, memory = _amounts(usage)
-        forms = self._forms(node_document, depth)
+        shapes, amounts = _amounts(usage)
+        forms = [self._node_forms(resources, depth) for resources in RESOURCES]
         texts = []
         for at, (name, labels) in enumerate(nodes):
             if usage.complete[at]:
                 shown = self._shown(labels, depth) if self._version.sampled else ()
                 head = (escaped(name),) * (2 if self._version.self_links else 1)
-                texts.append(forms[len(shown)] % (*head, *shown, *_times(usage, at), cpu[at], memory[at]))
+                texts.append(forms[shapes[at]][len(shown)] % (*head, *shown, *_times(usage, at), *amounts[at]))
         return texts
 
     def _pod_texts(self, pods: Sequence[Pod], depth: int) -> list[str]:
         """The texts of those of `pods` whose containers all have usage."""
-        if self._batch is None:
+        if self._entities is None:
             return []
-        names, rows, ends = self._containers(self._batch, pods)
+        names, rows, ends = self._containers(self._entities, pods)
         usage = self._usage(rows)
-        inner = self._sheet.hollow(CONTAINER, depth + 2)
-        written = list(map(inner.__mod__, zip(names, *_amounts(usage), strict=True)))
+        shapes, amounts = _amounts(usage)
+        inner = [self._sheet.hollow(container_document(resources), depth + 2) for resources in RESOURCES]
+        written = [inner[shape] % (name, *row) for shape, name, row in zip(shapes, names, amounts, strict=True)]
         lacking = np.concatenate([[0], np.cumsum(np.logical_not(usage.complete))])[[0, *ends]]
         complete = (lacking[1:] == lacking[:-1]).tolist()
-        forms = self._forms(pod_document, depth)
+        forms = self._pod_forms(depth)
         opening, separator, closing = self._sheet.frame(depth + 1)
         texts, end = [], 0
         for pod, following, whole in zip(pods, ends, complete, strict=True):
             start, end = end, following
-            if not whole or start == end:
+            at: Sequence[int] = range(start, end) if whole else self._those_that_run(pod, usage, start, end)
+            if not at:
                 continue
             name, namespace = jsontext.string(pod.name)[1:-1], escaped(pod.namespace)
             head = (name, namespace, namespace, name) if self._version.self_links else (name, namespace)
             shown = self._shown(pod.labels, depth) if self._version.sampled else ()
-            oldest = min(range(start, end), key=usage.times.__getitem__) if self._version.sampled else start
-            array = f"{opening}{separator.join(written[start:end])}{closing}"
+            oldest = min(at, key=usage.times.__getitem__) if self._version.sampled else start
+            containers = written[start:end] if whole else [written[each] for each in at]
+            array = f"{opening}{separator.join(containers)}{closing}"
             texts.append(forms[len(shown)] % (*head, *shown, *_times(usage, oldest), array))
         return texts
 
-    def _containers(self, batch: DataBatch, pods: Sequence[Pod]) -> tuple[list[str], list[int], list[int]]:
+    def _those_that_run(self, pod: Pod, usage: Usage, start: int, end: int) -> list[int]:
+        """Of a pod's containers, `start` to `end`, those with usage; none when one that runs has none."""
+        if self._light is None or not pod.not_running:
+            return []
+        containers = self._version.containers(pod)
+        lacking = [containers[at - start].name for at in range(start, end) if not usage.complete[at]]
+        return [at for at in range(start, end) if usage.complete[at]] if pod.not_running.issuperset(lacking) else []
+
+    def _containers(self, entities: EntityTable, pods: Sequence[Pod]) -> tuple[list[str], list[int], list[int]]:
         """The names and rows of the containers of all `pods`, and for each pod where its own end in these lists."""
-        entities, containers_of = batch.entities, self._version.containers
+        containers_of = self._version.containers
         names: list[str] = []
         rows: list[int] = []
         ends: list[int] = []
@@ -168,15 +192,28 @@ class Writer:
         return names, rows, ends
 
     def _usage(self, rows: Sequence[int]) -> Usage:
-        assert self._batch is not None, "without a batch nothing is read"
         at = np.array(rows, np.intp)
+        if self._light is not None:
+            return light_usage(self._light, self._batch, at, self._now)
+        assert self._batch is not None, "without a batch nothing is read"
         return (
             sampled_usage(self._batch, self._before, at) if self._version.sampled else heapster_usage(self._batch, at)
         )
 
-    def _forms(self, document: Callable[[Version, str, bool, bool], Document], depth: int) -> tuple[str, str]:
-        """How an object without labels and one with labels is written."""
-        plain, labelled = (document(self._version, self._created, depth == ALONE, shown) for shown in (False, True))
+    def _node_forms(self, resources: Sequence[str], depth: int) -> tuple[str, str]:
+        """How a node without labels and one with labels is written."""
+        return self._forms(
+            *(node_document(self._version, self._created, depth == ALONE, shown, resources) for shown in (False, True)),
+            depth=depth,
+        )
+
+    def _pod_forms(self, depth: int) -> tuple[str, str]:
+        """The same for a pod."""
+        return self._forms(
+            *(pod_document(self._version, self._created, depth == ALONE, shown) for shown in (False, True)), depth=depth
+        )
+
+    def _forms(self, plain: Document, labelled: Document, *, depth: int) -> tuple[str, str]:
         return self._sheet.hollow(plain, depth), self._sheet.hollow(labelled, depth)
 
     def _shown(self, labels: Labels, depth: int) -> tuple[str] | tuple[()]:
@@ -195,13 +232,23 @@ def escaped(text: str) -> str:
     return jsontext.string(text)[1:-1]
 
 
-def _amounts(usage: Usage) -> tuple[list[str], list[str]]:
-    """CPU and memory as canonical quantities."""
+def _amounts(usage: Usage) -> tuple[list[int], list[tuple[str, ...]]]:
+    """For each row, which of RESOURCES are known, and their canonical quantities."""
     power = usage.cpu_power
     small = decimal_suffix(power)
     cpu = [f"{amount}{small}" if amount % 1000 else decimal_text(amount, power) for amount in usage.cpu]
-    memory = [f"{amount}" if amount % 1024 and amount >= 1024 else binary_text(amount) for amount in usage.memory]
-    return cpu, memory
+    memory = _bytes(usage.memory)
+    if usage.ephemeral is None and usage.swap is None:
+        return [0] * len(cpu), list(zip(cpu, memory, strict=True))
+    none = [ABSENT] * len(cpu)
+    ephemeral, swap = usage.ephemeral or none, usage.swap or none
+    shapes = [(stored >= 0) + 2 * (swapped >= 0) for stored, swapped in zip(ephemeral, swap, strict=True)]
+    columns = zip(shapes, cpu, _bytes(ephemeral), memory, _bytes(swap), strict=True)
+    return shapes, [(c, *((e,) if shape & 1 else ()), m, *((s,) if shape & 2 else ())) for shape, c, e, m, s in columns]
+
+
+def _bytes(amounts: Sequence[int]) -> list[str]:
+    return [f"{amount}" if amount % 1024 and amount >= 1024 else binary_text(amount) for amount in amounts]
 
 
 def _times(usage: Usage, at: int) -> tuple[str, str]:

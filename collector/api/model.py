@@ -37,6 +37,9 @@ DEPRECATED: Mapping[str, str] = {
 MAX_REPEATS = 100
 """How often one pod may be named in a pod-list: its series is repeated as often, in each of its places."""
 
+_BEYOND = 1 << 63
+"""The first integer that 64 bits with a sign do not hold."""
+
 PODS_AT_ONCE = 64
 """Series of a pod-list written between two looks at the event loop."""
 
@@ -228,7 +231,12 @@ class _Question:
 
 
 def unsigned(value: float) -> int:
-    """`value` as the unsigned 64-bit integer that clients expect: cut toward zero, a negative one wrapped around."""
+    """`value` as the unsigned 64-bit integer that clients expect: cut toward zero, a negative one wrapped around.
+
+    A float beyond 64 bits, as a sum of application metrics may be, is 2^63, which Heapster's processors made of it.
+    """
+    if not -_BEYOND <= value < _BEYOND:
+        return _BEYOND
     return int(value) & 0xFFFF_FFFF_FFFF_FFFF
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from collector.api.exposition import ClusterText
 from collector.api.spec import BY_PATH, Spec
+from collector.core.light import LightStore
 from collector.core.metrics import Kind
 from collector.core.store import MetricStore
 from collector.core.visibility import Visibility
@@ -105,6 +106,8 @@ class Context:
     cluster_text: ClusterText = field(default_factory=ClusterText)
     listers: Listers = field(default_factory=Listers)
     """Nodes, pods and namespaces as the API server knows them."""
+    light: Callable[[], LightStore | None] = lambda: None
+    """The light cadence's store; None while it does not run."""
     history: History | None = None
     """The past; None when no historical source is configured."""
     export_disabled: bool = False

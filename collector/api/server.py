@@ -29,6 +29,9 @@ MAX_HEAD_BYTES = 1 << 20
 WHOLE_BYTES = 1 << 16
 """An answer that stays below is sent whole, with its length; a longer one is streamed."""
 
+SHORT_BYTES = 1_024
+"""An answer below that is not worth compressing."""
+
 ANSWER_DEADLINE_S = 120.0
 """A client that takes longer to read its answer is cut off: as long as it reads, a batch cannot be let go."""
 
@@ -158,9 +161,7 @@ async def _send(request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamR
     answer = outcome.answer
     headers = {"Content-Type": answer.content_type, "Server": "heapster", **answer.headers}
     accepted = request.headers.get("Accept-Encoding", "")
-    encoding = None
-    if answer.status != HTTPStatus.MOVED_PERMANENTLY:
-        encoding = heapster_encoding(accepted) if outcome.api else standard_encoding(accepted)
+    encoding = _encoding(outcome, accepted)
     if encoding:
         headers["Content-Encoding"] = encoding
     compressor = Compressor(encoding)
@@ -172,6 +173,19 @@ async def _send(request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamR
             return _whole(answer.status, compressor, start, headers)
         response = web.StreamResponse(status=answer.status, headers=headers)
         return response, await _stream(request, response, compressor, start, chunks)
+
+
+def _encoding(outcome: Outcome, accepted: str) -> str | None:
+    """How an answer is compressed where the client takes it: of Heapster's API any, of others those that are long.
+
+    So `/healthz` and what is not found are plain text for everybody, as they were.
+    """
+    answer = outcome.answer
+    if answer.status == HTTPStatus.MOVED_PERMANENTLY:
+        return None
+    if outcome.api:
+        return heapster_encoding(accepted)
+    return None if isinstance(answer.body, bytes) and len(answer.body) < SHORT_BYTES else standard_encoding(accepted)
 
 
 def _whole(status: int, compressor: Compressor, body: bytes, headers: dict[str, str]) -> tuple[web.Response, int]:

@@ -67,19 +67,16 @@ class LabeledTable:
         """Make the appended pieces one table."""
         if not self._pieces:
             return
-        metrics = len(self.group.metrics)
-        values, present = [self.values], [self.present]
+        row = np.concatenate([self.row, *(row for row, _, _ in self._pieces)])
+        values = np.full((len(self.group.metrics), row.size), -1, np.int64)
+        present = np.zeros(values.shape, np.bool_)
+        end = self.row.size
+        values[:, :end], present[:, :end] = self.values, self.present
         for _, _, piece in self._pieces:
-            padded = np.full((metrics, piece.shape[1]), -1, np.int64)
-            padded[: len(piece)] = piece
-            values.append(padded)
-            present.append(padded >= 0)
-        self._replace(
-            np.concatenate([self.row, *(row for row, _, _ in self._pieces)]),
-            np.concatenate([self.label, *(label for _, label, _ in self._pieces)]),
-            np.concatenate(values, axis=1),
-            np.concatenate(present, axis=1),
-        )
+            start, end = end, end + piece.shape[1]
+            values[: len(piece), start:end] = piece
+            present[: len(piece), start:end] = piece >= 0
+        self._replace(row, np.concatenate([self.label, *(label for _, label, _ in self._pieces)]), values, present)
         self._pieces.clear()
 
     def _replace(

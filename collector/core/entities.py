@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.core.identities import Identities
 from collector.core.metrics import Kind
 from collector.core.slots import LabelTable, Pins
 
@@ -46,6 +47,8 @@ class EntityTable:
     def __init__(self) -> None:
         self.pins = Pins()
         self.labels = LabelTable(self.pins)
+        self.identities = Identities()
+        """Rows by the names that led to them, of pods also the uid: forgotten with the row and with another uid."""
         self.size = 0
         """Rows in use are below this; every array is at least this long."""
         self.kind: NDArray[np.int8] = np.full(0, FREE, np.int8)
@@ -148,6 +151,7 @@ class EntityTable:
             else:
                 if known_uid[row] != uid:
                     known_uid[row] = uid
+                    self.identities.forget(row)
                     self.touch(row)
             rows.append(row)
         return rows
@@ -226,6 +230,11 @@ class EntityTable:
         if changed:
             self._touch_many(changed)
 
+    def forget_source_labels(self, rows: NDArray[np.int32]) -> None:
+        """`set_source_labels` of a source that says nothing of any of `rows`."""
+        if self._source_labels:
+            self.set_source_labels(rows.tolist(), None)
+
     def touch(self, row: int) -> None:
         """Note that the label sets of `row` and of everything below it changed."""
         self._stamp += 1
@@ -294,15 +303,18 @@ class EntityTable:
 
     # Life.
 
-    def mark_seen(self, rows: NDArray[np.intp] | NDArray[np.int32], sequence: int) -> None:
+    def mark_seen(self, rows: NDArray[np.intp] | NDArray[np.int32], sequence: int, *, above: bool = True) -> None:
         """Note that tick `sequence` holds `rows`, and so the parents and nodes their label sets need.
 
-        Ticks overlap: a later one may have noted the same before.
+        Ticks overlap: a later one may have noted the same before. Not `above`: those are noted by themselves.
         """
+        newest = sequence >= self.pins.current
+        if not above:
+            self.last_seen[rows] = sequence if newest else np.maximum(self.last_seen[rows], sequence)
+            return
         for _ in range(3):  # container -> pod -> namespace
             nodes, parents = self.node[rows], self.parent[rows]
             for held in (rows, nodes[nodes != NULL]):
-                newest = sequence >= self.pins.current
                 self.last_seen[held] = sequence if newest else np.maximum(self.last_seen[held], sequence)
             rows = parents[parents != NULL]
 
@@ -320,6 +332,7 @@ class EntityTable:
             for above in (self.node[stays], self.parent[stays]):
                 dead[above[above != NULL]] = False
         rows = np.flatnonzero(dead).tolist()
+        self.identities.forget(rows)
         for row in rows:
             self._forget(row)
         return len(rows)

@@ -12,21 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
-from collector.core.metrics import FLOAT64, INDEX, INT64, Clock, Kind, LabeledGroup
+from collector.core.groupintake import write_group
+from collector.core.metrics import FLOAT64, INT64, Clock, Kind, LabeledGroup
 from collector.core.sample import Block, LabeledBlock, NodeSample
+from collector.core.samplegroup import SampleGroup
+from collector.core.writer import SHADOWED, Rows, Writer
 
 FLUSH_ROWS = 4096
 """Entities gathered before they are written.
 
 Enough to pay for NumPy's calls, few enough (about 2 ms) not to hold up the event loop.
 """
-
-SHADOWED = -1
-"""In place of a row: this entry is a duplicate that another one replaces."""
-
-_UPTIME = INDEX["uptime"]
-
-Rows = NDArray[np.int32]
 
 
 @dataclass(slots=True)
@@ -42,16 +38,14 @@ class _Placed:
 class Intake:
     """Gathers the samples of one tick and writes them into its batch. Call `flush` once at the end.
 
-    A later answer about an entity replaces an earlier one wholly, its labelled values included. Within one answer, of
-    two containers of one name the one that started later counts, on a tie the later one in the list (behaviour
-    reference, section 3.4).
+    What counts where several answers speak of one entity is said at Writer.
     """
 
     def __init__(self, batch: DataBatch) -> None:
         self.batch = batch
         self._pending: list[NodeSample] = []
         self._pending_rows = 0
-        self._scratch = np.empty(0, np.int64)
+        self._writer = Writer(batch)
 
     def add(self, sample: NodeSample) -> None:
         """Take one node's sample."""
@@ -60,15 +54,18 @@ class Intake:
         if self._pending_rows >= FLUSH_ROWS:
             self.flush()
 
+    def add_group(self, group: SampleGroup) -> None:
+        """Take the answers of several nodes and write them: later than everything taken before."""
+        self.flush()
+        write_group(self._writer, group)
+
     def flush(self) -> None:
         """Write what was gathered."""
         samples, self._pending, self._pending_rows = self._pending, [], 0
         if not samples:
             return
         placed = [self._place(sample) for sample in samples]
-        self.batch.ensure_rows()
-        if self._scratch.size < self.batch.rows:
-            self._scratch = np.empty(2 * self.batch.rows, np.int64)
+        self._writer.make_room()
         for kind in (Kind.NODE, Kind.SYS_CONTAINER, Kind.POD, Kind.POD_CONTAINER):
             self._shadow_duplicates(kind, placed)
             by_source: defaultdict[tuple[int, ...], list[_Placed]] = defaultdict(list)
@@ -101,15 +98,12 @@ class Intake:
     def _shadow_duplicates(self, kind: Kind, placed: Sequence[_Placed]) -> None:
         """Put SHADOWED for every entity of `kind` that another entry of these samples replaces."""
         rows = np.concatenate([one.rows[kind] for one in placed])
-        order = np.arange(rows.size)
-        self._scratch[rows] = order
-        if (self._scratch[rows] == order).all():
-            return
-        start = np.zeros(rows.size, np.int64)
-        if kind is Kind.POD_CONTAINER:
-            start = np.concatenate([one.sample.container_block.times[:, Clock.START] for one in placed])
         lengths = [one.rows[kind].size for one in placed]
-        kept = _shadow(rows, np.repeat(np.arange(len(placed)), lengths), start)
+        arrival = np.repeat(np.arange(len(placed)), lengths)
+        start = np.concatenate([_block(one.sample, kind).times[:, Clock.START] for one in placed])
+        kept = self._writer.without_duplicates(kind, rows, arrival, start)
+        if kept is rows:
+            return
         for one, part in zip(placed, np.split(kept, np.cumsum(lengths)[:-1]), strict=True):
             one.rows[kind] = part
 
@@ -144,31 +138,27 @@ class Intake:
         read_at: NDArray[np.int64],
     ) -> None:
         batch = self.batch
-        again = rows[batch.exists[rows]]
-        if again.size:
-            batch.forget(again)
-        batch.exists[rows] = True
-        if kind is not Kind.NODE:
-            batch.entities.place(rows, nodes)
-        # Now, not when the batch is frozen: an earlier batch that ends meanwhile must not sweep them.
-        batch.entities.mark_seen(rows, batch.pin.sequence)
+        self._writer.claim(kind, rows, nodes)
         where = np.ix_(np.array(metrics, np.intp), rows)
         columns = values.T
         batch.cells[where] = columns
         batch.present[where] = columns >= 0
         batch.times[:, rows] = times.T
-        start = times[:, Clock.START]
-        lived = (read_at - start) // 1_000_000
-        batch.cells[_UPTIME, rows] = lived
-        batch.present[_UPTIME, rows] = (start > 0) & (lived >= 0)
+        self._writer.write_uptime(rows, times[:, Clock.START], read_at)
 
     def _mark_shares(self, placed: Sequence[_Placed]) -> None:
-        """Note which pods' own values are those of their pause containers alone."""
+        """Note which pods' own values are those of their pause containers alone.
+
+        Where even that one is missing nothing was said of the pod: it is not in the batch, its containers are.
+        """
         for one in placed:
-            if one.sample.pod_shares is not None:
+            shares, block = one.sample.pod_shares, one.sample.pod_block
+            if shares is not None:
                 rows = one.rows[Kind.POD]
                 live = rows != SHADOWED
-                self.batch.share[rows[live]] = one.sample.pod_shares[live]
+                self.batch.share[rows[live]] = shares[live]
+                silent = live & shares & ~block.times.any(axis=1) & (block.values < 0).all(axis=1)
+                self.batch.exists[rows[silent]] = False
 
     def _write_labeled(self, kind: Kind, placed: Sequence[_Placed], rows: Rows, offsets: NDArray[np.int64]) -> None:
         """Write the labelled values of one kind; the owner at position p of sample i is `rows[offsets[i] + p]`."""
@@ -212,19 +202,6 @@ class Intake:
 def _image_label(image: str) -> Mapping[str, str]:
     """One mapping for all containers of one image."""
     return {"container_base_image": image}
-
-
-def _shadow(rows: Rows, arrival: NDArray[np.int64], start: NDArray[np.int64]) -> Rows:
-    """`rows` with SHADOWED for every duplicate but the one that counts.
-
-    Last to arrive, then last to start, then last in the list.
-    """
-    order = np.lexsort((np.arange(rows.size), start, arrival, rows))
-    in_order = rows[order]
-    last = np.append(in_order[1:] != in_order[:-1], True)
-    kept = np.full_like(rows, SHADOWED)
-    kept[order[last]] = in_order[last]
-    return kept
 
 
 def _block(sample: NodeSample, kind: Kind) -> Block:

@@ -5,6 +5,8 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.core.identities import Identities
+
 NEVER = np.iinfo(np.int64).max
 """In place of the last tick that saw a number which is free: no sweep looks at it again."""
 
@@ -55,6 +57,8 @@ class LabelTable:
         self._ids: dict[tuple[tuple[str, str], ...], int] = {}
         self._resources: dict[str, int] = {}
         self._free: list[int] = []
+        self.identities = Identities()
+        """Label numbers by whatever hash their users know them by; forgotten when a number is given back."""
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -87,7 +91,9 @@ class LabelTable:
 
     def sweep(self, oldest: int) -> None:
         """Give back the numbers that no tick from `oldest` on holds."""
-        for label in np.flatnonzero(self.last_seen[: len(self.pairs)] < oldest).tolist():
+        gone = np.flatnonzero(self.last_seen[: len(self.pairs)] < oldest).tolist()
+        self.identities.forget(gone)
+        for label in gone:
             pairs = self.pairs[label]
             assert pairs is not None  # a free number is seen NEVER
             del self._ids[pairs]

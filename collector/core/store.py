@@ -122,7 +122,6 @@ class MetricStore:
                 if found.name == metric and found.labels == labels:
                     times.append(batch.timestamp)
                     values.append(found.value)
-                    break
         return times, values
 
     def metric_names(self, row: int, visibility: Visibility = EVERYTHING) -> list[str]:

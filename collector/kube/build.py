@@ -71,6 +71,7 @@ class Builder:
         self._specs: dict[Hashable, ContainerSpec] = {}
         self._spec_lists: _Pool[tuple[ContainerSpec, ...]] = _Pool()
         self._counts: _Pool[tuple[tuple[str, int], ...]] = _Pool()
+        self._names: _Pool[frozenset[str]] = _Pool()
         self._labels: dict[tuple[tuple[str, str | None], ...], Mapping[str, str]] = {}
 
     def pod(self, wired: wire.PodObject) -> Pod:
@@ -100,6 +101,7 @@ class Builder:
             restart_counts=self._counts.one(
                 tuple((text(s.name), min(s.restart_count or 0, _INT32_MAX)) for s in statuses if s and s.name)
             ),
+            not_running=self._names.one(frozenset(text(s.name) for s in statuses if s and s.name and _idle(s.state))),
             config_hash=(meta.annotations and meta.annotations.config_hash) or "",
             host_network=bool(spec.host_network),
         )
@@ -218,6 +220,11 @@ class Builder:
             self._oddities.note(self._subject, f"start time is left out: {text!r} is no RFC 3339 time")
             return 0
         return nanoseconds if 0 <= nanoseconds <= quantity.INT64_MAX else 0
+
+
+def _idle(state: wire.ContainerState | None) -> bool:
+    """Whether a container waits or has ended; without any word on it, it counts as running."""
+    return state is not None and (state.waiting is not None or state.terminated is not None)
 
 
 def _readiness(conditions: Iterable[wire.Condition | None]) -> bool | None:

@@ -6,7 +6,6 @@ shared object: treat every mapping here as read-only. `gc=False` is sound becaus
 
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
-from typing import Final
 
 from msgspec import Struct
 
@@ -50,6 +49,8 @@ class Pod(Struct, frozen=True, gc=False):
     """init containers with `restartPolicy: Always`, which run as long as the pod; Heapster did not know them"""
     restart_counts: tuple[tuple[str, int], ...] = ()
     """(container, restarts) from `status.containerStatuses` and those of the sidecars"""
+    not_running: frozenset[str] = frozenset()
+    """containers whose status says that they wait or have ended: they use nothing now"""
     config_hash: str = ""
     """annotation `kubernetes.io/config.hash`: the uid under which a kubelet may report a static pod"""
     host_network: bool = False
@@ -98,15 +99,20 @@ class Node(Struct, frozen=True, gc=False):
 
     @property
     def scrape_address(self) -> str | None:
-        """The IP address to scrape: the last `InternalIP` that parses, else the first external one (Heapster 3.1).
+        """The IP address to scrape: the last `InternalIP` that parses, else the first `ExternalIP` (Heapster 3.1).
 
-        None when no address parses. IPv6 comes without brackets.
+        None when no address parses. IPv6 comes without brackets. Only a node that has neither is asked at its first
+        `LegacyHostIP`, which Heapster 1.5.4 still took and its last revision did not: nodes before Kubernetes 1.7 have
+        it, some nothing else.
         """
         found: str | None = None
+        legacy: str | None = None
         for kind, text in self.addresses:
-            if kind == "InternalIP" or (found is None and kind in _EXTERNAL):
+            if kind == "InternalIP" or (found is None and kind == "ExternalIP"):
                 found = _parsed(text) or found
-        return found
+            elif kind == "LegacyHostIP":
+                legacy = legacy or _parsed(text)
+        return found or legacy
 
 
 class Namespace(Struct, frozen=True, gc=False):
@@ -115,10 +121,6 @@ class Namespace(Struct, frozen=True, gc=False):
     name: str
     uid: str = ""
     labels: Mapping[str, str] = {}
-
-
-_EXTERNAL: Final = frozenset({"ExternalIP", "LegacyHostIP"})
-"""Heapster 1.5.4 took `LegacyHostIP` like `ExternalIP`; only nodes before Kubernetes 1.7 have it, some nothing else."""
 
 
 def _parsed(text: str) -> str | None:

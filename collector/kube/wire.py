@@ -68,11 +68,23 @@ class PodSpec(Struct, gc=False, rename="camel"):
     init_containers: list[Container | None] | None = None
 
 
+class Stated(Struct, gc=False):
+    """An object of which only its being there counts."""
+
+
+class ContainerState(Struct, gc=False):
+    """`state` of a container: one of these, or `running`."""
+
+    waiting: Stated | None = None
+    terminated: Stated | None = None
+
+
 class ContainerStatus(Struct, gc=False, rename="camel"):
     """An entry of `status.containerStatuses`."""
 
     name: str | None = None
     restart_count: int | None = None
+    state: ContainerState | None = None
 
 
 class PodStatus(Struct, gc=False, rename="camel"):

@@ -170,7 +170,7 @@ def _restarts_of(found: Sequence[Pod | None]) -> list[int]:
     restarts = []
     for pod in found:
         if pod is not None:
-            counted = dict(pod.restart_counts)
+            counted = dict(reversed(pod.restart_counts))  # of two of one name the first one counts
             restarts += [counted.get(spec.name, NOT_GIVEN) for spec in pod.containers]
     return restarts
 
@@ -178,7 +178,7 @@ def _restarts_of(found: Sequence[Pod | None]) -> list[int]:
 @lru_cache(maxsize=1 << 14)
 def _image_label(image: str) -> Mapping[str, str]:
     """One mapping for all containers of one image."""
-    return {"container_base_image": image} if image else {}
+    return {"container_base_image": image}
 
 
 class NamespaceEnricher:

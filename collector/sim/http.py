@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import cast
+
+from collector.sim.wire import Wire
 
 MOST_HEAD_BYTES = 65_536
 MOST_BODY_BYTES = 65_536
-PIECE_BYTES = 65_536
-"""Largest write: a TLS connection keeps a buffer of that size for ever, and there are thousands of them."""
+RECORD_BYTES = 16_384
+"""What fits one TLS record (RFC 8446, 5.1): the head and the end of an answer share those of the body."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,25 @@ class Answer:
     close: bool = False
 
 
-class KubeletProtocol(asyncio.Protocol):
+class KubeletProtocol:
     """One connection: requests are answered one after another by `respond`; `connections` holds the open ones."""
 
     def __init__(self, respond: Callable[[Request], Answer], connections: "set[KubeletProtocol]") -> None:
         self._respond = respond
         self._connections = connections
-        self._transport: asyncio.Transport | None = None
+        self._wire: Wire | None = None
         self._received = b""
         self._waiting: asyncio.TimerHandle | None = None
         self._answering = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's TLS transport is one in all but name
+    def connection_made(self, wire: Wire) -> None:
+        """Keep the connection."""
+        self._wire = wire
         self._connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the transport and what was to be sent."""
-        del exc
-        self._transport = None
+    def connection_lost(self) -> None:
+        """Forget the connection and what was to be sent."""
+        self._wire = None
         self._connections.discard(self)
         if self._waiting is not None:
             self._waiting.cancel()
@@ -85,11 +85,11 @@ class KubeletProtocol(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self._wire is not None:
+            self._wire.abort()
 
     def _next(self) -> None:
-        while self._transport is not None and not self._answering:
+        while self._wire is not None and not self._answering:
             end = self._received.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._received) > MOST_HEAD_BYTES:
@@ -102,8 +102,8 @@ class KubeletProtocol(asyncio.Protocol):
                 request = replace(request, body=self._received[end + 4 : end + 4 + request.length])
             self._received = self._received[end + 4 + (request.length if request else 0) :]
             if request is None:
-                self._transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                self._transport.close()
+                self._wire.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                self._wire.close()
                 return
             self._answer(request, self._respond(request))
 
@@ -118,52 +118,52 @@ class KubeletProtocol(asyncio.Protocol):
 
     def _send(self, request: Request, answer: Answer) -> None:
         """Write the answer: the body is one chunk, as Go's server writes a large one."""
-        assert self._transport is not None
+        assert self._wire is not None
         close = request.close or answer.close
         body = memoryview(answer.body)
         chunked = answer.length is None
         start = _head(answer, close=close) + (b"%x\r\n" % len(body) if chunked else b"")
         end = b"\r\n0\r\n\r\n" if chunked else b""
         if answer.drip:
-            self._transport.write(start)
+            self._wire.write(start)
             self._drip(body, answer.drip, end, close=close)
             return
-        first = PIECE_BYTES - len(start)
-        self._transport.write(start + bytes(body[:first]))
-        for begin in range(first, len(body), PIECE_BYTES):
-            self._transport.write(body[begin : begin + PIECE_BYTES])
-        self._finish(end, close=close)
+        first = min(RECORD_BYTES - len(start), len(body))
+        last = max(first, first + (len(body) - first) // RECORD_BYTES * RECORD_BYTES)
+        pieces: list[bytes | memoryview] = [start + bytes(body[:first]), body[first:last], bytes(body[last:]) + end]
+        self._wire.write(*[piece for piece in pieces if piece])
+        self._finish(b"", close=close)
 
     def _drip(self, body: memoryview, seconds: float, end: bytes, *, close: bool) -> None:
         """Send a fiftieth of what was the body every fiftieth of `seconds`."""
-        assert self._transport is not None
+        assert self._wire is not None
         size = max(1, len(body) // 50)
         pieces = iter([body[begin : begin + size] for begin in range(0, len(body), size)])
 
         def next_piece() -> None:
-            assert self._transport is not None
+            assert self._wire is not None
             piece = next(pieces, None)
             if piece is None:
                 self._finish(end, close=close)
             else:
-                self._transport.write(piece)
+                self._wire.write(piece)
                 self._later(seconds / 50, next_piece)
 
         next_piece()
 
     def _finish(self, end: bytes, *, close: bool) -> None:
-        assert self._transport is not None
+        assert self._wire is not None
         if end:
-            self._transport.write(end)
+            self._wire.write(end)
         self._answering = False
         if close:
-            self._transport.close()
-            self._transport = None
+            self._wire.close()
+            self._wire = None
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         def resume() -> None:
             self._waiting = None
-            if self._transport is not None:
+            if self._wire is not None:
                 action()
                 self._next()
 

@@ -4,7 +4,6 @@ Routes as on a real kubelet: /stats/summary (with or without a slash at its end)
 /healthz, and with old kubelets POST /stats/container/. Every route but /healthz wants the bearer token.
 """
 
-import asyncio
 import errno
 import random
 import socket
@@ -18,6 +17,7 @@ from collector.sim.access import kubelet_refusal
 from collector.sim.config import SimConfig
 from collector.sim.faults import Fault, FaultKind
 from collector.sim.http import Answer, KubeletProtocol, Request
+from collector.sim.wire import Listener
 
 _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 _RUNTIME_GONE = b"Internal Error: failed to list pod stats: rpc error: code = Unavailable desc = connection error\n"
@@ -57,7 +57,7 @@ class Kubelets:
         self._addresses = addresses
         self._contexts = contexts
         self._started = started
-        self._servers: dict[int, asyncio.Server] = {}
+        self._listeners: dict[int, Listener] = {}
         self._connections: list[set[KubeletProtocol]] = [set() for _ in addresses]
         self._faults: dict[int, Fault] = {}
         self.port = 0
@@ -72,18 +72,15 @@ class Kubelets:
             if node in down:
                 listening.close()
             else:
-                await self._listen(node, listening)
+                self._listen(node, listening)
 
     async def stop(self) -> None:
         """Close every socket and connection."""
-        servers = tuple(self._servers.values())
-        self._servers.clear()
-        for server in servers:
-            server.close()
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
         for node in range(len(self._addresses)):
             self._drop_connections(node)
-        for server in servers:
-            await server.wait_closed()
 
     async def set_fault(self, node: int, fault: Fault | None) -> None:
         """Give `node` a fault, or none; open connections stay, except when the node goes down."""
@@ -92,23 +89,20 @@ class Kubelets:
         else:
             self._faults[node] = fault
         down = fault is not None and fault.kind is FaultKind.DOWN
-        if down and node in self._servers:
-            server = self._servers.pop(node)
-            server.close()
+        if down and node in self._listeners:
+            self._listeners.pop(node).close()
             self._drop_connections(node)
-            await server.wait_closed()
-        elif not down and node not in self._servers:
-            await self._listen(node, _bind(self._addresses[node], self.port))
+        elif not down and node not in self._listeners:
+            self._listen(node, _bind(self._addresses[node], self.port))
 
     def _drop_connections(self, node: int) -> None:
         for connection in tuple(self._connections[node]):
             connection.abort()
 
-    async def _listen(self, node: int, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    def _listen(self, node: int, listening: socket.socket) -> None:
         respond = partial(self._respond, node)
-        self._servers[node] = await loop.create_server(
-            lambda: KubeletProtocol(respond, self._connections[node]), sock=listening, ssl=self._contexts(node)
+        self._listeners[node] = Listener(
+            listening, self._contexts(node), lambda: KubeletProtocol(respond, self._connections[node])
         )
 
     def _respond(self, node: int, request: Request) -> Answer:

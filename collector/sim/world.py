@@ -57,8 +57,10 @@ class InventedWorld:
         """The body of /stats/summary at `now`."""
         return self._writer.write(node, now)
 
-    def resource(self, node: int) -> bytes:
-        """The body of /metrics/resource, now."""
+    def resource(self, node: int) -> bytes | None:
+        """The body of /metrics/resource, now; kubelets had none before 1.14."""
+        if self._plan.config.old_kubelets:
+            return None
         return write_resource(self._plan, self._writer, node, self._clock())
 
     def cadvisor(self, node: int) -> bytes:

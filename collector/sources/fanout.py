@@ -111,29 +111,33 @@ class _FanOut(Generic[T, A]):
         for index in self._untaken:
             if self._step:
                 await asyncio.sleep(self._loop_began + index * self._step - loop.time())
+            target = self._targets[index]
             started = self._open[index] = time.monotonic()
-            answer = await self._ask(self._targets[index])
-            reply = Reply(self._targets[index], answer, started, time.monotonic())
-            del self._open[index]
-            self._waiting[index] = reply
-            async with self._gate:
-                await self._deliver(self._waiting.pop(index))
+            try:
+                answer: A | ScrapeError = await self._fetch_one(target)
+            except ScrapeError as error:
+                answer = error
+            except Exception as error:  # noqa: BLE001  see there
+                answer = self._defect(target, error)
+            self._waiting[index] = Reply(target, answer, started, time.monotonic())
+            del self._open[index], answer  # a large body is not kept until the next one comes
+            if self._computed > SLICE_S or self._gate.locked():
+                async with self._gate:
+                    await self._give_turn()
+                    self._deliver(self._waiting.pop(index))
+            else:
+                self._deliver(self._waiting.pop(index))
 
-    async def _ask(self, target: T) -> A | ScrapeError:
-        try:
-            return await self._fetch_one(target)
-        except ScrapeError as error:
-            return error
-        except Exception as error:
-            # A defect of ours met by one node must not cost the others their place in the batch.
-            if not self._defect_logged:  # once: it may meet all of them
-                self._defect_logged = True
-                log.exception("asking %s failed unexpectedly", target)
-            fault = FetchError(f"{target}: could not be asked: {error!r}", reason="internal")
-            fault.__cause__ = error
-            return fault
+    def _defect(self, target: T, error: Exception) -> FetchError:
+        """A defect of ours met by one node must not cost the others their place in the batch."""
+        if not self._defect_logged:  # once: it may meet all of them
+            self._defect_logged = True
+            log.error("asking %s failed unexpectedly", target, exc_info=error)
+        fault = FetchError(f"{target}: could not be asked: {error!r}", reason="internal")
+        fault.__cause__ = error
+        return fault
 
-    async def _deliver(self, reply: Reply[T, A]) -> None:
+    def _deliver(self, reply: Reply[T, A]) -> None:
         if isinstance(reply.answer, ScrapeError):
             self._failed += 1
         else:
@@ -141,6 +145,8 @@ class _FanOut(Generic[T, A]):
         began = time.monotonic()
         self._on_result(reply)
         self._computed += time.monotonic() - began
+
+    async def _give_turn(self) -> None:
         if self._computed > SLICE_S:
             self._computed = 0.0
             await asyncio.sleep(0)
@@ -148,7 +154,8 @@ class _FanOut(Generic[T, A]):
     async def _after_deadline(self) -> None:
         """Hand over what came in time but found the gate busy, then report who did not answer."""
         for index in list(self._waiting):
-            await self._deliver(self._waiting.pop(index))
+            await self._give_turn()
+            self._deliver(self._waiting.pop(index))
         now = time.monotonic()
         for index, started in self._open.items():
             self._late += 1

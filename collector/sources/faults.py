@@ -9,10 +9,11 @@ import re
 import ssl
 from typing import Final
 
-import aiohttp
 from yarl import URL
 
 from collector.errors import FetchError, FetchReason
+from collector.sources.head import MalformedAnswerError
+from collector.sources.link import NotConnectedError
 from collector.sources.target import KubeletOptions, KubeletTarget
 
 EXCERPT_BYTES: Final = 4096
@@ -50,9 +51,9 @@ def _line(text: str) -> str:
     return words if len(words) <= _SHOWN else words[: _SHOWN - 1] + "…"
 
 
-def is_page(body: bytes) -> bool:
+def is_page(body: bytes | memoryview) -> bool:
     """Whether this is HTML (or XML): neither JSON nor the exposition format begins with `<`."""
-    return body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+    return bytes(body[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
 def timed_out(target: KubeletTarget, url: URL, limit_s: float) -> FetchError:
@@ -135,8 +136,8 @@ def _resource(url: URL) -> str:
 
 
 def broken(target: KubeletTarget, url: URL, error: Exception, options: KubeletOptions) -> FetchError:
-    """No answer, or one that broke off, for the reason aiohttp gives."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__ or error
+    """No answer, or one that broke off."""
+    cause = error.cause if isinstance(error, NotConnectedError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _fault(target, url, _certificate(target, cause, options), "tls")
     if isinstance(cause, ssl.SSLError):
@@ -148,10 +149,10 @@ def broken(target: KubeletTarget, url: URL, error: Exception, options: KubeletOp
             "kubelet refuse the client certificate?",
             "tls",
         )
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _no_connection(target, url, error.os_error)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return _fault(target, url, f"does not speak HTTP: {_line(error.message)}", "protocol")
+    if isinstance(error, NotConnectedError):
+        return _no_connection(target, url, error.cause)
+    if isinstance(error, MalformedAnswerError):
+        return _fault(target, url, f"does not speak HTTP: {_line(str(error))}", "protocol")
     text = _line(str(error)) or type(error).__name__
     return _fault(target, url, f"broke the answer off: {text}", "protocol")
 

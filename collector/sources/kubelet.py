@@ -1,26 +1,33 @@
 """KubeletClient: one HTTP client for all kubelets; bytes out, or a FetchError that says what to turn."""
 
 import asyncio
+import re
 import ssl
 import time
 from types import TracebackType
 from typing import Final, Self
 
-import aiohttp
-from yarl import URL
-
 from collector.errors import FetchError
 from collector.sources import faults
-from collector.sources.connector import NodeConnector
+from collector.sources.buffers import Buffers
+from collector.sources.head import OK, Head, MalformedAnswerError
+from collector.sources.http1 import Reading, TooLargeError
+from collector.sources.link import DisconnectedError, NotConnectedError
+from collector.sources.pool import LinkPool
 from collector.sources.target import KubeletOptions, KubeletTarget
+from collector.sources.timelimit import TimeLimit, Turn
 from collector.sources.tls import client_context
+from collector.sources.unpack import DamagedError, unpacked
 
 __all__ = ["SUMMARY_PATH", "KubeletClient", "KubeletOptions", "KubeletTarget"]
 
 SUMMARY_PATH: Final = "/stats/summary"
 """Without the trailing slash that Heapster sent: kubelets register the path so."""
 
-_JSON: Final = {"Content-Type": "application/json"}
+_PATH: Final = re.compile(r"/[!-~]*")
+"""What may stand in a request line."""
+
+_UNAUTHORIZED: Final = 401
 
 RENEWAL_PAUSE: Final = 10.0
 """Seconds in which a refused token is read again once, however many kubelets refuse it."""
@@ -34,10 +41,15 @@ class KubeletClient:
 
     def __init__(self, options: KubeletOptions) -> None:
         self._options = options
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: LinkPool | None = None
+        self._buffers = Buffers()
+        self._limit = TimeLimit(options.time_limit_s)
         self._renewal = asyncio.Lock()
         self._next_renewal = 0.0
-        self._shown_token: str | None = None
+        # Packing would cost the kubelet, and unpacking us, more than the network of a cluster does.
+        self._common = f"Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: {options.user_agent}\r\n"
+        self._shown: tuple[str | None, str] = (None, "")
+        """The token last shown, and the header for it."""
 
     async def start(self) -> None:
         """Read the certificates. Raises StartError; no kubelet is asked yet."""
@@ -45,20 +57,13 @@ class KubeletClient:
         context: ssl.SSLContext | None = None
         if options.https:
             context = client_context(options.verify, options.ca_files, options.client_certificate, options.client_key)
-        self._session = aiohttp.ClientSession(
-            connector=NodeConnector(context, limit=options.connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The one limit is set around the whole request; each limit of aiohttp's would cost a timer more.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            # Packing would cost the kubelet, and unpacking us, more than the network of a cluster does.
-            headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": options.user_agent},
-            trust_env=False,
-        )
+        self._pool = LinkPool(context, options.connections)
 
     async def close(self) -> None:
         """Close all connections. Requests under way fail."""
-        if self._session is not None:
-            await self._session.close()
+        self._limit.close()
+        if self._pool is not None:
+            self._pool.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -69,103 +74,86 @@ class KubeletClient:
     ) -> None:
         await self.close()
 
-    async def fetch(self, target: KubeletTarget, path: str = SUMMARY_PATH, question: bytes | None = None) -> bytes:
-        """The body of `path` at one kubelet, never empty; `question` is JSON to POST. Raises FetchError."""
+    async def fetch(self, target: KubeletTarget, path: str = SUMMARY_PATH, question: bytes | None = None) -> memoryview:
+        """The body of `path` at one kubelet, never empty; `question` is JSON to POST. Raises FetchError.
+
+        The body is the caller's as long as a view of it is kept; its memory then holds another answer.
+        """
         options = self._options
-        url = target.url(path, https=options.https)
         try:
-            async with asyncio.timeout(options.time_limit_s):
-                return await self._answer(target, url, question)
+            with Turn(self._limit):
+                return await self._answer(target, path, question)
         except FetchError:
             raise
         except TimeoutError:
+            url = target.url(path, https=options.https)
             raise faults.timed_out(target, url, options.time_limit_s) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise faults.broken(target, url, error, options) from error
+        except TooLargeError as error:
+            url = target.url(path, https=options.https)
+            raise faults.too_large(target, url, options.max_body_bytes, error.announced) from None
+        except (NotConnectedError, DisconnectedError, MalformedAnswerError, DamagedError, OSError) as error:
+            raise faults.broken(target, target.url(path, https=options.https), error, options) from error
 
-    async def _answer(self, target: KubeletTarget, url: URL, question: bytes | None) -> bytes:
+    async def _answer(self, target: KubeletTarget, path: str, question: bytes | None) -> memoryview:
         token = self._token()
-        response = await self._send(target, url, token, question)
-        if response.status == 401 and token is not None:
+        head, body = await self._ask(target, self._request(target, path, question, token))
+        if head.status == _UNAUTHORIZED and token is not None:
             renewed = await self._renewed(token)
             if renewed != token:
-                response.release()
                 token = renewed
-                response = await self._send(target, url, token, question)
-        try:
-            if response.status == 200:
-                return await self._body(target, url, response)
-            body = await response.content.read(faults.EXCERPT_BYTES)
-        except BaseException:
-            response.close()
-            raise
-        response.close()  # keeps the connection where that was the whole body
-        location = response.headers.get("Location")
-        raise faults.refused_status(
-            target,
-            url,
-            response.status,
-            body,
-            location=location,
-            token_sent=token is not None,
-            verb="get" if question is None else "create",
-        )
-
-    async def _send(
-        self, target: KubeletTarget, url: URL, token: str | None, question: bytes | None
-    ) -> aiohttp.ClientResponse:
-        session = self._session
-        assert session is not None, "start comes before fetch"
-        if token != self._shown_token:
-            self._show(session, token, target)
-        name = target.node if self._options.verify_name == "node" else None
-        # An answer that only ends with its connection could have been cut anywhere: it counts as empty.
-        if question is None:
-            return await session.get(url, allow_redirects=False, server_hostname=name, read_until_eof=False)
-        return await session.post(
-            url,
-            data=question,
-            headers=_JSON,
-            allow_redirects=False,
-            server_hostname=name,
-            read_until_eof=False,
-        )
-
-    async def _body(self, target: KubeletTarget, url: URL, response: aiohttp.ClientResponse) -> bytes:
-        limit = self._options.max_body_bytes
-        announced = response.content_length
-        if announced is not None and announced > limit:
-            raise faults.too_large(target, url, limit, announced)
-        # Counted as it comes, unpacked: a length may be missing or may be that of a packed body. ClientResponse.read
-        # would unpack without bound.
-        parts, size = [], 0
-        while part := await response.content.readany():
-            size += len(part)
-            if size > limit:
-                raise faults.too_large(target, url, limit)
-            parts.append(part)
-        body = b"".join(parts)
+                head, body = await self._ask(target, self._request(target, path, question, token))
+        if head.status != OK:
+            raise faults.refused_status(
+                target,
+                target.url(path, https=self._options.https),
+                head.status,
+                bytes(body),
+                location=head.location,
+                token_sent=token is not None,
+                verb="get" if question is None else "create",
+            )
+        if head.packing is not None:
+            body = unpacked(body, head.packing, self._options.max_body_bytes)
         if not body or faults.is_page(body):
-            raise faults.no_document(target, url, body)
+            beginning = bytes(body[: faults.EXCERPT_BYTES])
+            raise faults.no_document(target, target.url(path, https=self._options.https), beginning)
         return body
+
+    async def _ask(self, target: KubeletTarget, request: bytes) -> tuple[Head, memoryview]:
+        """One request and its answer, of any status. A kept connection may turn out to be none: then a new one."""
+        pool, options = self._pool, self._options
+        assert pool is not None, "start comes before fetch"
+        peer = (target.address, target.port, target.node if options.verify_name == "node" else target.address)
+        while True:
+            link = await pool.take(peer)
+            reading = Reading(self._buffers, link.room, options.max_body_bytes, faults.EXCERPT_BYTES)
+            try:
+                await link.exchange(request, reading)
+            except DisconnectedError as error:
+                if not (link.idle_since and error.untouched):
+                    raise
+            else:
+                assert reading.head is not None
+                return reading.head, reading.body()
+            finally:
+                pool.give(peer, link)
+
+    def _request(self, target: KubeletTarget, path: str, question: bytes | None, token: str | None) -> bytes:
+        if _PATH.fullmatch(path) is None:
+            raise FetchError(f"{target}: {path!r} is no path that could be asked for", reason="internal")
+        host = f"[{target.address}]" if ":" in target.address else target.address
+        if token != self._shown[0]:
+            self._shown = (token, _authorization(token, target))
+        common = f"{path} HTTP/1.1\r\nHost: {host}:{target.port}\r\n{self._common}{self._shown[1]}"
+        if question is None:
+            return f"GET {common}\r\n".encode()
+        described = f"Content-Type: application/json\r\nContent-Length: {len(question)}\r\n"
+        return f"POST {common}{described}\r\n".encode() + question
 
     def _token(self) -> str | None:
         options = self._options
         # Over plain http the token is not even asked for.
         return (options.token() or None) if options.https and options.token is not None else None
-
-    def _show(self, session: aiohttp.ClientSession, token: str | None, target: KubeletTarget) -> None:
-        """From now on, show this token: a header of the session costs less than one of each request."""
-        if token is None:
-            session.headers.popall("Authorization", None)
-        elif not token.isascii() or not token.isprintable() or " " in token:
-            raise FetchError(
-                f"{target}: the bearer token holds blanks, line breaks or other characters that no token has",
-                reason="internal",
-            )
-        else:
-            session.headers["Authorization"] = f"Bearer {token}"
-        self._shown_token = token
 
     async def _renewed(self, refused: str) -> str | None:
         """The token to try instead of `refused`; where all kubelets refuse it at once, it is read again once."""
@@ -176,3 +164,15 @@ class KubeletClient:
             self._next_renewal = now + RENEWAL_PAUSE
             await self._options.renew_token()
             return self._token()
+
+
+def _authorization(token: str | None, target: KubeletTarget) -> str:
+    """The header that shows a token."""
+    if token is None:
+        return ""
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise FetchError(
+            f"{target}: the bearer token holds blanks, line breaks or other characters that no token has",
+            reason="internal",
+        )
+    return f"Authorization: Bearer {token}\r\n"

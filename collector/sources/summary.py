@@ -35,7 +35,7 @@ SYSTEM_NAMES = {"runtime": "docker-daemon", "misc": "system"}
 """Heapster's names for two of the kubelet's system containers; stored series carry them."""
 
 _CLOCK_PATHS = {Clock.CPU: "cpu.time", Clock.MEMORY: "memory.time", Clock.NETWORK: "network.time"}
-_SCRAPE_CLOCKS = {
+SCRAPE_CLOCKS = {
     Kind.NODE: (Clock.CPU, Clock.MEMORY, Clock.NETWORK),
     Kind.SYS_CONTAINER: (Clock.CPU, Clock.MEMORY),
     Kind.POD: (Clock.NETWORK,),
@@ -58,7 +58,7 @@ class _Columns:
     def __init__(self, kind: Kind) -> None:
         fields = {m: attribute_path(metric.summary[kind]) for m, metric in enumerate(METRICS) if kind in metric.summary}
         clocks = [clock for clock in _CLOCK_PATHS if kind in {Kind.NODE, Kind.POD} or clock is not Clock.NETWORK]
-        self.scrape, *self.fallbacks = _SCRAPE_CLOCKS[kind]
+        self.scrape, *self.fallbacks = SCRAPE_CLOCKS[kind]
         if kind in {Kind.SYS_CONTAINER, Kind.POD_CONTAINER}:
             fields[_EPHEMERAL_USAGE] = "rootfs.used_bytes"  # written over: the sum of two fields is no path
         early = {m: path for m, path in fields.items() if not path.startswith(tuple(f"{part}." for part in LATE_PARTS))}
@@ -103,7 +103,7 @@ _strict = msgspec.json.Decoder(Summary)
 _tolerant = Tolerant(Summary)
 
 
-def decode_summary(body: bytes, read_at: int) -> NodeSample:
+def decode_summary(body: bytes | memoryview, read_at: int) -> NodeSample:
     """One kubelet's answer as columns; `read_at` is when it was read, ns since the epoch.
 
     Raises DecodeError when `body` is no summary at all: broken JSON, too deeply nested, no `node.nodeName`.
@@ -112,7 +112,7 @@ def decode_summary(body: bytes, read_at: int) -> NodeSample:
     try:
         summary = _strict.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        summary, faults = _tolerant.decode(body)
+        summary, faults = _tolerant.decode(bytes(body))
     except RecursionError as error:
         raise DecodeError(f"the answer is no JSON document: {error}") from error
     return _sample(summary, read_at, faults)

@@ -15,6 +15,9 @@ SECOND = 1_000_000_000
 MINIMUM_RETENTION_NS = 3_600 * SECOND
 """InfluxDB keeps nothing for less than an hour, or for ever."""
 
+MOST_WRITES = 64
+"""Heapster took any `concurrency`; a larger one counts as this."""
+
 DEFAULT_CLUSTER_NAME = "default"
 
 V2_OPTIONS = ("org", "bucket", "token", "token_file")
@@ -78,7 +81,7 @@ class InfluxdbOptions:
             store_pod_id=uri.boolean("store_pod_id"),
             with_fields=uri.boolean("withfields"),
             disable_counters=uri.boolean("disable_counter_metrics"),
-            concurrency=uri.integer("concurrency", 1, minimum=1, maximum=64),
+            concurrency=min(uri.integer("concurrency", 1, minimum=1, maximum=2**31 - 1), MOST_WRITES),
             timeout_ns=uri.duration_ns("timeout", 20 * SECOND, minimum=SECOND // 10),
             gzip=uri.boolean("gzip"),
             visibility=uri.visibility,

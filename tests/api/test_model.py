@@ -137,6 +137,11 @@ def test_a_float_is_cut_toward_zero_before_it_wraps(value):
     assert unsigned(value) == int(value) % 2**64
 
 
+@pytest.mark.parametrize("value", [2.0**63, -1.5e30, 1e300, float("inf"), float("-inf"), float("nan")])
+def test_a_float_beyond_64_bits_is_the_one_number_heapsters_processors_made_of_it(value):
+    assert unsigned(value) == 2**63
+
+
 async def test_a_pod_list_keeps_order_and_length_and_repeats_what_is_named_twice():
     replay = Replay()
     replay.until(1)

@@ -84,6 +84,27 @@ async def test_head_sends_headers_and_no_body(large, session):
             assert await response.read() == b""
 
 
+async def test_short_answers_beside_the_api_are_plain_and_those_of_the_api_are_not(large):
+    async with aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "gzip"}) as raw:
+        found = {}
+        for path in ("/healthz", "/nosuch", "/metrics", "/openapi.json", "/api/v1/model/nosuch", "/api/v1/model/nodes"):
+            async with raw.get(f"http://127.0.0.1:{large.port}{path}") as response:
+                found[path] = response.headers.get("Content-Encoding")
+    assert found == {"/healthz": None, "/nosuch": None, **dict.fromkeys(list(found)[2:], "gzip")}
+
+
+async def test_only_who_wanted_to_read_gets_the_body_of_a_redirect(large):
+    for method, body in (("GET", b"Moved Permanently"), ("HEAD", b""), ("POST", b"")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", large.port)
+        writer.write(f"{method} /api//v1/model HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 301 ")
+        assert b"Location: /api/v1/model\r\n" in head + b"\r\n"
+        assert body in rest
+        assert bool(rest) == bool(body)
+        writer.close()
+
+
 async def test_a_taken_port_names_address_port_and_flag(served):
     second = ApiServer(served.replay.context, host="127.0.0.1", port=served.server.port, flag="--port")
     with pytest.raises(StartError) as refusal:

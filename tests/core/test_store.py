@@ -187,6 +187,14 @@ def test_a_labelled_series_needs_the_whole_label_set(cluster: Cluster) -> None:
     assert series("filesystem/limit", w) == ([], [])
 
 
+def test_label_sets_that_a_source_gave_twice_are_points_of_their_own(cluster: Cluster) -> None:
+    cluster.tick(3, at=10_000, volumes={WEB: ["v", "v"]})
+    found = cluster.store.labeled_series(
+        cluster.entities.find_pod(*WEB), "filesystem/usage", {"resource_id": "Volume:v"}, 0, 2**62
+    )
+    assert found == ([10_000 * SECOND] * 2, [3, 3])
+
+
 def test_a_row_in_a_long_entry_is_not_given_to_another_before_the_entry_goes(cluster: Cluster) -> None:
     cluster.tick(7, node="gone")
     row = cluster.entities.find_node("gone")

@@ -133,7 +133,7 @@ async def test_who_sees_the_metrics_heapster_did_not_have(cluster, caplog, exten
 
 @pytest.mark.parametrize("fault", ["down", "error", "garbage", "truncated", "hang"])
 async def test_a_faulty_node_costs_its_own_rows_and_nothing_else(cluster, fault, caplog):
-    caplog.set_level("INFO", "collector.sources.scrape")
+    caplog.set_level("INFO", "collector.sources.rounds")
     async with running(Collector(options(cluster))) as collector:
         await collector.tick(window(0))
         bad, *good = cluster.node_names

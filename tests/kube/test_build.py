@@ -156,6 +156,24 @@ def replaced(tree, path):
     return copy
 
 
+def test_containers_that_wait_or_have_ended_are_told_from_those_that_run():
+    states = {
+        "waiting": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "ended": {"terminated": {"exitCode": 0}, "waiting": None},
+        "running": {"running": {"startedAt": "2020-03-30T02:22:43Z"}},
+        "unknown": {},
+        "none": None,
+    }
+    wired = pod(
+        spec={"initContainers": [container(name="setup"), container(name="proxy", restartPolicy="Always")]},
+        status={
+            "containerStatuses": [{"name": name, "state": state} for name, state in states.items()],
+            "initContainerStatuses": [{"name": n, "state": states["ended"]} for n in ("setup", "proxy")],
+        },
+    )
+    assert only(wired).not_running == {"waiting", "ended", "proxy"}
+
+
 def test_only_init_containers_that_keep_running_are_sidecars():
     wired = pod(
         spec={"initContainers": [container(name="setup"), container(name="proxy", restartPolicy="Always")]},

@@ -64,6 +64,11 @@ def expected_pod(wired):
         "containers": [expected_container(c) for c in spec.get("containers") or []],
         "sidecars": [],
         "restart_counts": tuple((s["name"], s["restartCount"]) for s in status.get("containerStatuses") or []),
+        "not_running": {
+            s["name"]
+            for s in status.get("containerStatuses") or []
+            if (s.get("state") or {}).keys() & {"waiting", "terminated"}
+        },
         "config_hash": (meta.get("annotations") or {}).get("kubernetes.io/config.hash") or "",
         "host_network": spec.get("hostNetwork") or False,
     }

@@ -18,6 +18,8 @@ def node(*addresses):
         ([("ExternalIP", "bad"), ("ExternalIP", "2.2.2.2")], "2.2.2.2"),
         ([("LegacyHostIP", "10.35.0.169")], "10.35.0.169"),
         ([("LegacyHostIP", "10.0.0.9"), ("InternalIP", "10.0.0.1")], "10.0.0.1"),
+        ([("LegacyHostIP", "10.0.0.9"), ("ExternalIP", "1.1.1.1")], "1.1.1.1"),
+        ([("LegacyHostIP", "bad"), ("LegacyHostIP", "10.0.0.9"), ("ExternalIP", "bad")], "10.0.0.9"),
         ([("InternalIP", "fd00::0001")], "fd00::1"),
         ([("InternalIP", "fe80::1%eth0")], None),
         ([("InternalIP", "::ffff:10.0.0.1")], "10.0.0.1"),

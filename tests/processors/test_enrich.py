@@ -1,11 +1,14 @@
 """PodEnricher and NamespaceEnricher where no scenario reaches: stub pods, reused rows, overlapping ticks, limits."""
 
+import json
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from collector.core.batch import DataBatch
 from collector.core.metrics import DYNAMIC_LIMIT, Kind
+from collector.sources.cadvisor import decode_cadvisor
 from tests.processors.rig import SECOND, Rig
 from tests.processors.small_cluster import SmallCluster, namespace_object, node_object, pod_object, samples_of
 
@@ -70,6 +73,24 @@ def test_a_pod_that_only_its_containers_spoke_of_has_no_node_name() -> None:
     sets = rig.tick(samples_of(cluster.answers(), cluster.now), 61 * SECOND).metric_sets()
     assert sets[POD].labels["nodename"] == "node-a"
     assert rig.entities.label_version[row] != version
+
+
+def test_a_pod_whose_pause_container_is_missing_is_the_enrichers_or_the_aggregators() -> None:
+    def container(pod: str) -> dict[str, Any]:
+        labels = {"container.name": "main", "pod.namespace": "default", "pod.name": pod, "pod.uid": "kubelet"}
+        spec = {"has_memory": True, "labels": {f"io.kubernetes.{name}": text for name, text in labels.items()}}
+        return {"name": f"/docker/{pod}", "spec": spec, "stats": [{"memory": {"usage": 10}}]}
+
+    rig = Rig()
+    rig.pods.apply([(KEY, pod_object(KEY, specified("main")))])
+    body = json.dumps({pod: container(pod) for pod in ("web", "gone")}).encode()
+    sets = rig.tick([decode_cadvisor(body, "node-a", SECOND, schedulable=True)], SECOND).metric_sets()
+    assert sets[POD].labels["nodename"] == "node-a"
+    assert sets[POD].labels["labels"] == "app:web"
+    gone = sets["namespace:default/pod:gone"]
+    names = {"pod_name": "gone", "namespace_name": "default", "pod_id": "kubelet"}
+    assert gone.labels == {"type": "pod", "hostname": "node-a", "host_id": "", **names}
+    assert (gone.metrics["memory/usage"], sets["cluster"].metrics["memory/usage"]) == (10, 20)
 
 
 def test_requests_beyond_the_room_for_new_metrics_are_left_out_and_nothing_else_is() -> None:
@@ -167,6 +188,20 @@ def test_replicas_share_one_mapping_of_an_image() -> None:
     one, two = (rig.entities.find_child(rig.entities.find_pod("default", name), "main") for name in ("one", "two"))
     assert rig.entities.own_labels(one) == {"container_base_image": "nginx:1"}
     assert rig.entities.own_labels(one) is rig.entities.own_labels(two)
+
+
+def test_an_image_that_is_not_said_is_an_empty_label_and_of_two_counts_of_restarts_the_first_counts() -> None:
+    rig, cluster = Rig(), SmallCluster()
+    pod = pod_object(KEY, specified("main", "waiting"))
+    bare = tuple(structs.replace(each, image="") for each in pod.containers)
+    pod = structs.replace(pod, containers=bare, restart_counts=(("main", 2), ("main", 5)))
+    rig.pods.apply([(KEY, pod)])
+    cluster.start_pod("node-a", "default", "web", "kubelet")
+    cluster.start_container("node-a", "default", "web", "main", memory__usage=10)
+    sets = rig.tick(samples_of(cluster.answers(), cluster.now), 60 * SECOND).metric_sets()
+    assert sets[f"{POD}/container:main"].labels["container_base_image"] == ""
+    assert sets[f"{POD}/container:waiting"].labels["container_base_image"] == ""
+    assert sets[f"{POD}/container:main"].metrics["restart_count"] == 2
 
 
 def test_label_versions_rest_while_nothing_changes() -> None:

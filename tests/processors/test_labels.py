@@ -3,6 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.app import label_copier
+from collector.options import parse
 from collector.processors.labels import LabelCopier
 
 PLAIN = LabelCopier()
@@ -34,11 +36,6 @@ def test_a_label_stored_and_ignored_lives_only_under_its_own_name() -> None:
     assert copier.copy({"app": "web"}) == {"app": "web", "labels": ""}
 
 
-def test_one_label_may_be_stored_twice() -> None:
-    copier = LabelCopier(stored=(("app", "one"), ("app", "two")))
-    assert copier.copy({"app": "web"}) == {"one": "web", "two": "web", "labels": "app:web"}
-
-
 def test_any_separator_joins() -> None:
     assert LabelCopier(separator="").copy({"a": "1", "b": "2"}) == {"labels": "a:1b:2"}
 
@@ -53,3 +50,9 @@ def test_equal_labels_are_one_object_for_equal_copiers_only() -> None:
 def test_joined_labels_are_those_of_the_reference_for_any_text(labels: dict[str, str]) -> None:
     pairs = [f"{key}:{value}".encode() for key, value in labels.items()]
     assert PLAIN.copy(labels) == {"labels": b",".join(sorted(pairs)).decode()}
+
+
+def test_of_two_names_for_one_label_the_last_counts_and_an_empty_label_is_none() -> None:
+    options = parse(["--source=kubernetes:", "--store-label=one=app,two=app", "--store_label=tier", "--store-label=x="])
+    copied = label_copier(options).copy({"app": "web", "tier": "fe", "x": "1"})
+    assert copied == {"two": "web", "tier": "fe", "labels": "app:web,tier:fe,x:1"}

@@ -1,10 +1,12 @@
 """RateCalculator where no scenario reaches: labelled counters, out-of-order ticks, the ends of int64."""
 
+import json
 import logging
 
 import pytest
 
 from collector.core.batch import MetricSet
+from collector.sources.summary import decode_summary
 from tests.processors.rig import SECOND, Rig
 from tests.processors.small_cluster import SmallCluster, samples_of
 
@@ -140,3 +142,36 @@ def test_rates_need_no_batch_but_the_previous_one(cluster: SmallCluster) -> None
     batches = ticker.rig.store.batches
     assert [batch.timestamp for batch in batches] == [ticker.timestamp - gap * SECOND for gap in (120, 60, 0)]
     assert ticker.rig.entities.pins.oldest() <= batches[0].pin.sequence
+
+
+def summary(read_at: int, network_at: int | None) -> bytes:
+    """A pod that has used 50 millicores since 12:00:00; its samples are of so many seconds past that."""
+
+    def moment(seconds: int) -> str:
+        return f"2026-11-23T12:{seconds // 60:02d}:{seconds % 60:02d}Z"
+
+    cpu = {"time": moment(read_at), "usageCoreNanoSeconds": read_at * SECOND // 20}
+    pod = {"podRef": {"name": "web", "namespace": "default", "uid": "u"}, "startTime": moment(0), "cpu": cpu}
+    pod["containers"] = [{"name": "main", "startTime": moment(0), "cpu": cpu}]
+    if network_at is not None:
+        pod["network"] = {"time": moment(network_at), "rxBytes": 1000 * network_at}
+    return json.dumps({"node": {"nodeName": "node-a"}, "pods": [pod]}).encode()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param((0, 62, 131, 160), id="network samples of other times than CPU samples"),
+        pytest.param((None, 60, 120, 180), id="network reported from the second cycle on"),
+        pytest.param((0, None, 120, None), id="network reported now and then"),
+    ],
+)
+def test_a_pod_that_uses_50_millicores_all_the_time_has_50(network: tuple[int | None, ...]) -> None:
+    rig = Rig()
+    found = []
+    for minute, network_at in enumerate(network):
+        sample = decode_summary(summary(60 * minute, network_at), 0)
+        found.append(rig.tick([sample], (minute + 1) * 60 * SECOND).metric_sets()["namespace:default/pod:web"].metrics)
+    assert [each.get("cpu/usage_rate") for each in found] == [None, 50, 50, 50]
+    traffic = [each["network/rx_rate"] for each in found if "network/rx_rate" in each]
+    assert set(traffic) <= {1000.0}

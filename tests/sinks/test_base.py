@@ -13,6 +13,7 @@ from collector.errors import UsageError
 from collector.uris import masked
 from sinks import NOT_THERE_YET, SINKS
 from sinks.base import SinkUri, build
+from sinks.influxdb.options import MOST_WRITES, InfluxdbOptions
 
 
 @pytest.mark.parametrize(
@@ -246,3 +247,7 @@ def test_a_bad_option_of_influxdb_fails_at_start(uri: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         build(uri)
     assert words in str(caught.value)
+
+
+def test_more_writes_at_once_than_make_sense_are_not_refused() -> None:
+    assert InfluxdbOptions.from_uri(SinkUri.parse("influxdb:?concurrency=1000")).concurrency == MOST_WRITES

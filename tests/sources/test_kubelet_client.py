@@ -7,13 +7,13 @@ import os
 import socket
 import zlib
 
-import aiohttp
 import pytest
 
 from collector import __version__
 from collector.errors import FetchError, UsageError
 from collector.sources import faults
 from collector.sources.kubelet import KubeletClient, KubeletOptions, KubeletTarget
+from collector.sources.link import NotConnectedError
 from tests.sources.fake_kubelet import (
     Asked,
     FakeKubelet,
@@ -372,8 +372,7 @@ async def test_no_more_connections_are_in_use_than_allowed() -> None:
 )
 def test_failures_to_connect_are_told_apart_by_their_number(number: int, reason: str, words: str) -> None:
     target = KubeletTarget("node-1", "127.0.0.1")
-    key = object()
-    error = aiohttp.ClientConnectorError(key, OSError(number, os.strerror(number)))  # type: ignore[arg-type]
+    error = NotConnectedError(OSError(number, os.strerror(number)))
     fault = faults.broken(target, target.url("/", https=True), error, KubeletOptions())
     assert fault.reason == reason
     assert words in str(fault)

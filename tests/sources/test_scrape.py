@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from collector.errors import FetchError
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node
 from collector.sources import scrape
+from collector.sources.endpoints import SUMMARY, SourcePlan
 from collector.sources.kubelet import KubeletTarget
 from collector.sources.scrape import ScrapeManager
 
@@ -27,6 +29,8 @@ def answer(node: str, number: int) -> bytes:
     document["node"]["memory"]["usageBytes"] = number
     for pod in document["pods"]:
         pod["podRef"]["name"] += f"-{node}"
+    if number % 9 == 4:
+        document["comment"] = "a\nb"  # correct, and still not for the extension
     return json.dumps(document).encode()
 
 
@@ -51,8 +55,11 @@ class Fleet:
         return b"<html>" if target.node in self.raving else answer(target.node, number)
 
 
+@pytest.mark.parametrize("endpoint", [SUMMARY, replace(SUMMARY, decode_together=None)], ids=["together", "alone"])
 @pytest.mark.parametrize("together", [1, 7, 32, 1000])
-async def test_every_answer_and_every_failure_is_accounted_for_however_answers_are_grouped(monkeypatch, together):
+async def test_every_answer_and_every_failure_is_accounted_for_however_answers_are_grouped(
+    monkeypatch, together, endpoint
+):
     monkeypatch.setattr(scrape, "DECODED_TOGETHER", together)
     fleet = Fleet(100)
     seen: list[tuple[str, str | None]] = []
@@ -64,6 +71,7 @@ async def test_every_answer_and_every_failure_is_accounted_for_however_answers_a
         port=10250,
         timeout_s=30,
         concurrency=16,
+        plan=SourcePlan(endpoint),
         scraped=lambda _source, node, _seconds, reason: seen.append((node, reason)),
     )
     batch = await manager.scrape(0, MINUTE)

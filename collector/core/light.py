@@ -1,0 +1,197 @@
+"""LightStore: the last two CPU samples of every container and node, from the light endpoint, as columns by entity row.
+
+    field      unit   meaning
+    CPU        ns     CPU time so far, at TIME
+    MEMORY     bytes  working set, negative when not known
+    SWAP       bytes  swap in use, negative when not known
+    TIME       ns     when the kubelet took the sample; 0: there is none
+    START      ns     start of this life; 0 when the kubelet does not say
+    PREV_CPU   ns     CPU time at PREV_TIME
+    PREV_TIME  ns     an earlier moment of the same life; 0: none is known yet
+    ARRIVED    ns     when the answer came, by the collector's clock
+    OWNER             the row of the node that said so
+    GENERATION        of the row's owner: a row given to another entity starts anew
+
+Answers are taken node by node as they come, so that a slow kubelet ages its own rows and no others. Which earlier
+moment counts is metrics-server's rule: a container that started a moment ago has used nothing at its start; another one
+is compared with the sample before, if that was taken in the same life.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.core.entities import EntityTable
+from collector.core.metrics import Kind
+from collector.core.slots import Pin
+
+CPU, MEMORY, SWAP, TIME, START, PREV_CPU, PREV_TIME, ARRIVED, OWNER, GENERATION = range(10)
+FIELDS: Final = 10
+SAMPLED: Final = 5
+"""The first fields: what a sample brings."""
+
+FRESH_NS: Final = 10 * 10**9
+"""A container is younger than this: what it used since its start says little about what it will use."""
+
+NO_ROWS: Final[NDArray[np.intp]] = np.empty(0, np.intp)
+
+Names = Sequence[tuple[str, str, str]]
+"""(namespace, pod, container) of each container."""
+
+
+@dataclass(slots=True)
+class LightSample:
+    """One answer of one node."""
+
+    node: str
+    layout: object
+    """Which containers are in it, in which order: one object for as long as that stays the same."""
+    names: Names | None
+    """None: as in the sample that brought this layout. Of two of one name, the later counts."""
+    values: NDArray[np.int64]
+    """(SAMPLED, 1 + containers): the node's own values, then each container's; negative where not given, times 0."""
+    faults: Sequence[str] = ()
+    """What had to be left out of this answer, one sentence each."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is kept of a node beside its columns."""
+
+    layout: object
+    rows: NDArray[np.intp]
+    """The node's own, then one for each container of the layout."""
+    asked: int
+    arrived: int
+
+
+class LightStore:
+    """Written on the event loop only. `resolution_ns` is the light cadence, `keep_ns` the age at which rows are gone.
+
+    Rows are held as batches hold them: each round of questions has a pin, kept as long as answers of it may be shown.
+    """
+
+    def __init__(self, entities: EntityTable, *, resolution_ns: int, keep_ns: int) -> None:
+        self.entities = entities
+        self._resolution_ns = resolution_ns
+        self._keep_ns = keep_ns
+        self._columns: NDArray[np.int64] = np.zeros((FIELDS, 0), np.int64)
+        self._nodes: dict[str, _Known] = {}
+        self._pins: deque[tuple[int, Pin]] = deque()
+
+    @property
+    def nodes(self) -> int:
+        """The nodes with an answer that is not too old."""
+        return len(self._nodes)
+
+    def begin(self, now: int) -> int:
+        """A new round of questions; its number. What is too old is let go of."""
+        pin = self.entities.pins.next()
+        self._pins.append((now, pin))
+        oldest = now - self._keep_ns
+        for name in [name for name, known in self._nodes.items() if known.arrived < oldest]:
+            del self._nodes[name]
+        # An answer that came after `oldest` marked its rows with the pin that was the newest then.
+        while len(self._pins) > 1 and self._pins[1][0] < oldest:
+            self._pins.popleft()
+        return pin.sequence
+
+    def layout(self, node: str) -> object | None:
+        """The layout of the node's latest answer; None when there is none that is not too old."""
+        known = self._nodes.get(node)
+        return None if known is None else known.layout
+
+    def take(self, samples: Sequence[LightSample], asked: int, now: int) -> None:
+        """Put answers to round `asked` into the columns; one that comes after the answer to a later round is old."""
+        assert self._pins, "begin comes first"
+        found = [(rows, sample.values) for sample in samples if (rows := self._rows(sample, asked, now)).size]
+        if not found:
+            return
+        rows = np.concatenate([each for each, _ in found])
+        new = np.concatenate([values for _, values in found], axis=1)
+        owners = np.repeat([each[0] for each, _ in found], [each.size for each, _ in found])
+        live = rows >= 0
+        if not live.all():
+            rows, new, owners = rows[live], new[:, live], owners[live]
+        self._grow()
+        columns, generations = self._columns, self.entities.generation[rows]
+        old = columns[:, rows]
+        old[TIME, old[GENERATION] != generations] = 0
+        columns[PREV_CPU, rows], columns[PREV_TIME, rows] = self._earlier(new, old)
+        columns[:SAMPLED, rows] = new
+        columns[ARRIVED, rows] = now
+        columns[OWNER, rows] = owners
+        columns[GENERATION, rows] = generations
+        self.entities.mark_seen(rows, self._pins[-1][1].sequence)
+
+    def read(self, rows: NDArray[np.intp], now: int) -> NDArray[np.int64]:
+        """(FIELDS, n): the fields of `rows`, whatever was given; TIME is 0 where there is no sample, or an old one."""
+        held = (rows >= 0) & (rows < self._columns.shape[1])
+        at = np.where(held, rows, 0)
+        if not self._columns.shape[1]:
+            return np.zeros((FIELDS, rows.size), np.int64)
+        found: NDArray[np.int64] = self._columns[:, at]
+        current = held & (found[ARRIVED] >= now - self._keep_ns) & (found[GENERATION] == self.entities.generation[at])
+        found[TIME, ~current] = 0
+        return found
+
+    def _earlier(self, new: NDArray[np.int64], old: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """CPU and time of the earlier moment that the new samples are compared with; time 0 where there is none."""
+        time, start = new[TIME], new[START]
+        same_life = (old[TIME] > 0) & (start < old[TIME]) & (new[CPU] >= old[CPU])
+        # The kubelet may give one sample twice, and an older one than before when its clock is set back.
+        newer = same_life & (time > old[TIME])
+        kept = same_life & ~newer & (old[PREV_TIME] > 0) & (old[PREV_TIME] < time) & (old[PREV_CPU] <= new[CPU])
+        age = time - start
+        fresh = (start > 0) & (age >= FRESH_NS) & (age < self._resolution_ns)
+        cpu = np.where(newer, old[CPU], np.where(kept, old[PREV_CPU], 0))
+        moment = np.where(newer, old[TIME], np.where(kept, old[PREV_TIME], 0))
+        cpu[fresh], moment[fresh] = 0, start[fresh]
+        return cpu, moment
+
+    def _rows(self, sample: LightSample, asked: int, now: int) -> NDArray[np.intp]:
+        """The rows of a sample's values, -1 for one that counts not; none at all when the sample is of no use."""
+        known = self._nodes.get(sample.node)
+        if known is not None and known.asked > asked:
+            return NO_ROWS
+        if known is not None and known.layout is sample.layout:
+            known.asked, known.arrived = asked, now
+            return known.rows
+        if sample.names is None:  # another answer of the node came in between
+            return NO_ROWS
+        rows = self._resolved(sample.node, sample.names)
+        if known is not None:
+            self._clear(np.setdiff1d(known.rows, rows), int(rows[0]))
+        self._nodes[sample.node] = _Known(sample.layout, rows, asked, now)
+        return rows
+
+    def _resolved(self, node_name: str, names: Names) -> NDArray[np.intp]:
+        entities = self.entities
+        node = entities.node_row(node_name)
+        rows = [node]
+        for namespace, pod, container in names:
+            rows.append(entities.child_row(Kind.POD_CONTAINER, entities.pod_row(namespace, pod, node), container, node))
+        found = np.array(rows, np.intp)
+        _, last = np.unique(found[::-1], return_index=True)
+        if last.size < found.size:
+            counting = np.zeros(found.size, np.bool_)
+            counting[found.size - 1 - last] = True
+            found[~counting] = -1
+        return found
+
+    def _clear(self, rows: NDArray[np.intp], node: int) -> None:
+        """Containers that the latest answer of their node no longer has; another node may have reported them since."""
+        gone = rows[(rows >= 0) & (rows < self._columns.shape[1])]
+        self._columns[TIME, gone[self._columns[OWNER, gone] == node]] = 0
+
+    def _grow(self) -> None:
+        """Room for every row of the entity table."""
+        have, needed = self._columns.shape[1], self.entities.size
+        if have < needed:
+            columns = np.zeros((FIELDS, 1 << max(12, (needed - 1).bit_length())), np.int64)
+            columns[:, :have] = self._columns
+            self._columns = columns

@@ -1,0 +1,95 @@
+"""Connections to kubelets that stay open from one scrape to the next."""
+
+import asyncio
+import ssl
+from typing import Final
+
+from collector.sources.link import Link, connect
+
+IDLE_LIMIT: Final = 80.0
+"""Seconds an unused connection is kept: below the kubelet's own 90 s (its http.Server's IdleTimeout), above a minute's
+resolution, so that a scrape normally finds its connection open and the kubelet is never the one to close it."""
+
+
+Peer = tuple[str, int, str]
+"""Address, port, and the name the certificate was verified for: a connection is lent to nobody else."""
+
+
+class LinkPool:
+    """Idle links by peer, and a limit on those in use."""
+
+    def __init__(self, context: ssl.SSLContext | None, limit: int) -> None:
+        """Plain TCP without `context`; `limit` is the most links in use at once, 0 for none. Opens nothing."""
+        self._context = context
+        self._places = asyncio.Semaphore(limit) if limit else None
+        self._idle: dict[Peer, list[Link]] = {}
+        self._used: set[Link] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    async def take(self, peer: Peer) -> Link:
+        """A link to `peer`, new if its `idle_since` is 0. Give it back. Raises NotConnectedError."""
+        if self._places is not None:
+            await self._places.acquire()
+        try:
+            link = self._kept(peer) or await connect(peer[0], peer[1], self._context, peer[2])
+        except BaseException:
+            if self._places is not None:
+                self._places.release()
+            raise
+        self._used.add(link)
+        return link
+
+    def _kept(self, peer: Peer) -> Link | None:
+        """The idle link used last."""
+        links = self._idle.pop(peer, None)
+        if links is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        while links:
+            link = links.pop()
+            if not link.closed and now - link.idle_since <= IDLE_LIMIT:
+                if links:
+                    self._idle[peer] = links
+                return link
+            link.close()
+        return None
+
+    def give(self, peer: Peer, link: Link) -> None:
+        """Take back a link, which is kept unless it is closed."""
+        self._used.discard(link)
+        if self._places is not None:
+            self._places.release()
+        if link.closed:
+            return
+        loop = asyncio.get_running_loop()
+        link.idle_since = loop.time()
+        self._idle.setdefault(peer, []).append(link)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(IDLE_LIMIT, self._sweep)
+
+    def close(self) -> None:
+        """Close all links; what is under way fails."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for links in self._idle.values():
+            for link in links:
+                link.close()
+        self._idle.clear()
+        for link in tuple(self._used):
+            link.abort()
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long: a node that has gone is not asked again."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for peer, links in tuple(self._idle.items()):
+            for link in links:
+                if now - link.idle_since > IDLE_LIMIT:
+                    link.close()
+            kept = [link for link in links if not link.closed]
+            if kept:
+                self._idle[peer] = kept
+            else:
+                del self._idle[peer]
+        self._sweeping = loop.call_later(IDLE_LIMIT / 4, self._sweep) if self._idle else None

@@ -1,0 +1,278 @@
+"""Rounds: one round of questions to all kubelets, by a plan, under one deadline; each answer decoded and handed over.
+
+Which nodes, which address, which port: behaviour reference, section 3.1. A node that fails costs what it would have
+said and nothing else; so does an addition. The batch's scrape and the light one are rounds that differ in what is
+decoded and where it goes.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, cast
+
+from collector.errors import DecodeError, FetchError, ScrapeError
+from collector.kube.listers import NodeLister
+from collector.kube.objects import Node
+from collector.sources.endpoints import Body, Endpoint, S, SourcePlan
+from collector.sources.fallback import NOT_SERVED, Fallbacks
+from collector.sources.fanout import Reply, fan_out
+from collector.sources.kubelet import KubeletTarget
+
+log = logging.getLogger(__name__)
+
+Fetch = Callable[[KubeletTarget, str, bytes | None], Awaitable[Body]]
+"""Gets target, path and what to POST. Raises FetchError."""
+
+Scraped = Callable[[str, str, float, str | None], None]
+"""Told of each answer: source label, node, seconds, reason of a failure or None."""
+
+SPREAD_PER_NODE_S = 0.008
+"""Asking N nodes is spread over so many seconds times N (behaviour reference, section 2.3; there at random, which gives
+a node another place in each scrape and so jitters its rates; here evenly)."""
+
+
+@dataclass(slots=True)
+class ScrapeReport:
+    """How one scrape went, in nodes."""
+
+    answered: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+    late: int = 0
+    """Of those that failed: still under way at the deadline."""
+    bytes_read: int = 0
+    """Additions included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[S]):
+    """One endpoint of one node."""
+
+    node: Node
+    target: KubeletTarget
+    endpoint: Endpoint[S]
+
+    def __str__(self) -> str:
+        return str(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[S]):
+    """A body, and the endpoint that gave it: the one asked, or its fallback."""
+
+    endpoint: Endpoint[S]
+    body: Body
+
+
+class Rounds(Generic[S]):
+    """Asks what `plan` says, round by round."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        nodes: NodeLister,
+        plan: SourcePlan[S],
+        *,
+        port: int,
+        timeout_s: float,
+        concurrency: int,
+        jitter_s: float = 0.0,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        scraped: Scraped = lambda *_: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Nothing is asked yet.
+
+        `jitter_s` is the longest time over which the asking is spread, within half of `timeout_s`. `prepare` is awaited
+        before each round: credentials are renewed there. Ages (`uptime`) count to `clock`, Unix time in seconds.
+        """
+        self.plan: SourcePlan[S] = plan
+        self._fetch = fetch
+        self._nodes = nodes
+        self._port = port
+        self._timeout_s = timeout_s
+        self._concurrency = concurrency
+        self._jitter_s = min(jitter_s, timeout_s / 2)
+        self._prepare = prepare
+        self._scraped = scraped
+        self._clock = clock
+        self._fallbacks = Fallbacks()
+        self._troubles: dict[tuple[str, Endpoint[S]], str] = {}
+        """Node and endpoint -> why it is left out or failed, as last logged: one line for each change."""
+
+    async def ask(
+        self,
+        start: int,
+        end: int,
+        take: Callable[[Question[S], S | None], None],
+        *,
+        together: int,
+        place: Callable[[Sequence[bytes]], Sequence[bool]] | None = None,
+        settled: Callable[[], None] = lambda: None,
+        patience_s: float | None = None,
+    ) -> ScrapeReport:
+        """One round, for the window from `start` to `end` (ns since the epoch).
+
+        `take` gets what each question led to, None for a failure; `settled` is called behind every group of them. A
+        group has `together` answers, or what came within `patience_s` of the first. `place` is given the bodies of a
+        group's answers first and says which of them it has dealt with: those are neither decoded here nor taken.
+        """
+        report = ScrapeReport()
+        waiting: list[Reply[Question[S], Answer[S]]] = []
+        timer: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+
+        def settle() -> None:
+            nonlocal timer
+            if timer is not None:
+                timer.cancel()
+                timer = None
+            # Taken off first: should one of them show a defect of ours, it does so once.
+            replies, waiting[:] = waiting[:], []
+            for reply, placed in zip(replies, self._placed(replies, place), strict=True):
+                self._settle(reply, None if placed else take, report)
+            settled()
+
+        def gather(reply: Reply[Question[S], Answer[S]]) -> None:
+            nonlocal timer
+            waiting.append(reply)
+            if len(waiting) >= together:
+                settle()
+            elif patience_s is not None and timer is None:
+                timer = loop.call_later(patience_s, settle)
+
+        if self._prepare is not None:
+            await self._prepare()
+        questions = self._questions()
+        try:
+            await fan_out(
+                questions,
+                partial(self._ask, start=start, end=end),
+                deadline_s=self._timeout_s,
+                concurrency=self._concurrency,
+                on_result=gather,
+                spread_s=min(SPREAD_PER_NODE_S * len(questions), self._jitter_s),
+            )
+            settle()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return report
+
+    async def _ask(self, question: Question[S], *, start: int, end: int) -> Answer[S]:
+        """One endpoint's answer, or that of its fallback where the kubelet does not serve it. Raises FetchError."""
+        endpoint, fallback = question.endpoint, self.plan.fallback
+        if fallback is None or endpoint is not self.plan.first:
+            return await self._fetched(question, endpoint, start, end)
+        if self._fallbacks.known(question.node):
+            return await self._fetched(question, fallback, start, end)
+        try:
+            return await self._fetched(question, endpoint, start, end)
+        except FetchError as error:
+            if error.reason not in NOT_SERVED:
+                raise
+            answer = await self._fetched(question, fallback, start, end)
+            self._fallbacks.note(question.node, str(endpoint), str(fallback), error)
+            return answer
+
+    async def _fetched(self, question: Question[S], endpoint: Endpoint[S], start: int, end: int) -> Answer[S]:
+        body = endpoint.question(start, end) if endpoint.question is not None else None
+        return Answer(endpoint, await self._fetch(question.target, endpoint.path, body))
+
+    def _placed(
+        self,
+        replies: Sequence[Reply[Question[S], Answer[S]]],
+        place: Callable[[Sequence[bytes]], Sequence[bool]] | None,
+    ) -> list[bool]:
+        """Which of these replies `place` has dealt with."""
+        if place is None:
+            return [False] * len(replies)
+        bodies = {
+            i: bytes(reply.answer.body)
+            for i, reply in enumerate(replies)
+            if isinstance(reply.answer, Answer) and reply.answer.endpoint is self.plan.first
+        }
+        placed = {i for i, done in zip(bodies, place(list(bodies.values())), strict=True) if done}
+        return [i in placed for i in range(len(replies))]
+
+    def _settle(
+        self,
+        reply: Reply[Question[S], Answer[S]],
+        take: Callable[[Question[S], S | None], None] | None,
+        report: ScrapeReport,
+    ) -> None:
+        """Hand over what one reply says, unless it is in its place already, and put it on record."""
+        question, answer = reply.target, reply.answer
+        node, target, asked = question.node.name, question.target, question.endpoint
+        decoded = self._decoded(question, answer) if take is not None else None
+        error = decoded if isinstance(decoded, ScrapeError) else None
+        reason = None if error is None else error.reason if isinstance(error, FetchError) else "decode"
+        if isinstance(answer, Answer):
+            report.bytes_read += len(answer.body)
+        if asked is not self.plan.addition:
+            if error is None:
+                report.answered += 1
+            else:
+                report.failed[str(reason)] += 1
+                report.late += reason == "late"
+        if take is not None:
+            take(question, None if isinstance(decoded, ScrapeError) else decoded)
+        self._note(node, asked, None if error is None else str(error).removeprefix(f"{target}: "))
+        label = answer.endpoint.label if isinstance(answer, Answer) else asked.label
+        self._scraped(f"{label}:{target.address}:{target.port}", node, reply.finished - reply.started, reason)
+
+    def _decoded(self, question: Question[S], answer: Answer[S] | ScrapeError) -> S | ScrapeError:
+        """The sample of one answer; the reason when there is none."""
+        if isinstance(answer, ScrapeError):
+            return answer
+        try:
+            body = cast("bytes", answer.body) if answer.endpoint.in_place else bytes(answer.body)
+            sample = answer.endpoint.decode(body, question.node, int(self._clock() * 1e9))
+        except DecodeError as error:
+            return error
+        for fault in sample.faults:
+            log.debug("node %s: left out of what %s says: %s", sample.node, answer.endpoint, fault)
+        return sample
+
+    def _questions(self) -> list[Question[S]]:
+        """What to ask now; nodes left out are logged when that changes.
+
+        Additions come last: they never cost a node its place within the deadline.
+        """
+        targets = []
+        known = self._nodes.items
+        for node in known.values():
+            address = node.scrape_address
+            if node.ready is False:
+                self._note(node.name, self.plan.first, "it is not ready")
+            elif address is None:
+                self._note(node.name, self.plan.first, "it has no address that is an IP")
+            else:
+                targets.append((node, KubeletTarget(node.name, address, self._port)))
+        for gone in [each for each in self._troubles if each[0] not in known]:
+            del self._troubles[gone]
+        self._fallbacks.keep_only(known.keys())
+        endpoints = (self.plan.first, self.plan.addition)
+        return [
+            Question(node, target, endpoint)
+            for endpoint in endpoints
+            if endpoint is not None
+            for node, target in targets
+        ]
+
+    def _note(self, node: str, endpoint: Endpoint[S], trouble: str | None) -> None:
+        """Log a node's state when it changes."""
+        before = self._troubles.get((node, endpoint))
+        if trouble == before:
+            return
+        what = f"what {endpoint} adds to node" if endpoint is self.plan.addition else "node"
+        if trouble is None:
+            del self._troubles[node, endpoint]
+            log.info("%s %s %s again", what, node, "comes" if endpoint is self.plan.addition else "answers")
+        else:
+            self._troubles[node, endpoint] = trouble
+            log.warning("%s %s is left out: %s", what, node, trouble)
