@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test fuzz check bench bench-full bench-compare setup system docs lock clean
+.PHONY: demo test fuzz check bench bench-full bench-compare soak setup system docs lock clean
 
 demo: setup            ## the main job on the simulated cluster: make demo ARGS="--cycles 2 --nodes 20"
 	$(BIN)/heapster demo $(ARGS)
@@ -14,6 +14,9 @@ test: system setup     ## every test, real servers included: make test ARGS="-k 
 
 fuzz: setup            ## made-up requests to the running collector, some minutes: make fuzz FUZZ_EXAMPLES=2000 FUZZ_SEED=1
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/python -m pytest tests/e2e/test_fuzz.py $(ARGS)
+
+soak: setup system     ## the collector killed 200 times, against a real database: some ten minutes
+	SOAK_KILLS=$${SOAK_KILLS:-200} $(BIN)/python -m pytest tests/sinks/test_spooled_influxdb.py -k killed_at_any_moment $(ARGS)
 
 check: setup           ## lint, types, layers, generated docs
 	$(BIN)/ruff check .

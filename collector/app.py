@@ -34,7 +34,7 @@ from collector.options import SECOND, Options
 from collector.processors import build_pipeline, pipeline_steps
 from collector.processors.labels import BUILT_IN, LabelCopier
 from collector.secure import SecureServer, start_if_asked
-from collector.selfmetrics import SelfMetrics
+from collector.selfmetrics import Counts, SelfMetrics
 from collector.sources.endpoints import plan_of
 from collector.sources.kubelet import KubeletClient, KubeletOptions
 from collector.sources.rounds import ScrapeReport
@@ -43,6 +43,9 @@ from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
 from sinks.base import SinkUri, build
 from sinks.manager import Outcome, SinkManager
+from sinks.runner.place import with_spools
+from sinks.spool.account import Balance
+from sinks.spool.spool import SpoolLimits
 
 log = logging.getLogger(__name__)
 EMBEDDED = "history"
@@ -80,9 +83,10 @@ class Collector:
         self._stored = bool(stores) or not options.disable_metric_sink
         self.store = stores[0] if stores else MetricStore(clock=clock)
         """Stays empty with --disable-metric-sink."""
-        self._given_sinks = sinks
+        offered = with_spools(sinks, options.spool_dir, _spool_limits(options), clock=clock)
+        self._given_sinks = offered
         self.sinks = SinkManager(
-            [*sinks, self.store] if self._stored and not stores else sinks,
+            [*offered, self.store] if self._stored and not stores else offered,
             offer_timeout=options.sink_export_data_timeout / SECOND,
             observer=self._exported,
         )
@@ -102,6 +106,7 @@ class Collector:
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
             last_batch=None if self._stored else lambda: self._last_batch,
+            ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
         )
         certificates, gate = main_port_security(options)
         self.api = ApiServer(
@@ -292,14 +297,10 @@ class Collector:
             late_answers=report.late,
         )
         self._tell_of_refused_metrics(tick.batch.metrics)
-        for sink in self.sinks.statistics():
-            self.metrics.ledger(
-                sink.name,
-                offered=sink.offered,
-                delivered=sink.delivered,
-                dropped={reason.value: count for reason, count in sink.dropped.items()},
-                queued=sink.waiting + sink.exporting,
-            )
+        for sink in self.sinks.ledger():
+            self.metrics.ledger(sink.name, "batches", **_counts(sink.ticks))
+            self.metrics.ledger(sink.name, "points", **_counts(sink.points))
+            self.metrics.queued_bytes(sink.name, sink.queued_bytes)
         self._last_batch = LastBatch(tick.batch.timestamp, entities[Kind.NODE.label])
         if not self._settled:
             # The rows, names and connections of the first tick stay, as the pods of the start do.
@@ -407,6 +408,24 @@ def _history(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | N
                 )
             return history
     raise UsageError(f"--historical-source={wanted} is none of the sinks: write it exactly as one --sink")
+
+
+def _counts(balance: Balance) -> Counts:
+    return {
+        "offered": balance.scraped,
+        "recovered": balance.recovered,
+        "delivered": balance.delivered,
+        "dropped": balance.dropped,
+        "queued": balance.queued,
+    }
+
+
+def _spool_limits(options: Options) -> SpoolLimits:
+    return SpoolLimits(
+        max_bytes=options.spool_max_bytes,
+        max_age_ns=options.spool_max_age,
+        sync="each" if options.spool_fsync == "each" else "interval",
+    )
 
 
 def label_copier(options: Options) -> LabelCopier:

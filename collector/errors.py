@@ -84,11 +84,26 @@ class ExpiredError(KubernetesError):
 
 
 class ExportError(HeapsterError):
-    """A sink did not take a batch; `retryable` tells whether trying again could help."""
+    """A sink did not take a batch; `retryable` tells whether trying again could help.
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    The others are what the other side answered, as far as it did: the HTTP status, the seconds after which to come
+    back, and how many of the points it has dropped while it kept the rest.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        refused_points: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.refused_points = refused_points
 
 
 class HistoryError(HeapsterError):

@@ -100,6 +100,26 @@ class Options:
         kind="duration",
         minimum=0,
     )
+    spool_dir: str = _flag(
+        "auto",
+        "where what a sink has not taken yet is kept on disk, a directory for each sink; auto: $STATE_DIRECTORY or "
+        "/var/lib/heapster where there is one that can be written to, else off; off: a slow or absent sink misses "
+        "batches, as in Heapster",
+        kind="text",
+    )
+    spool_max_bytes: int = _flag(
+        1 << 30, "most bytes of one sink's spool; beyond it the oldest ticks go", kind="int", minimum=1 << 16
+    )
+    spool_max_age: int = _flag(
+        24 * 3600 * SECOND, "ticks older than this go from the spool undelivered", kind="duration", minimum=SECOND
+    )
+    spool_fsync: str = _flag(
+        "interval",
+        "when spooled ticks are forced to the disk: each, one by one, or at an interval of a second; a loss of power "
+        "costs no more than that, the end of the process nothing",
+        kind="text",
+        choices=("interval", "each"),
+    )
     historical_source: str = _flag(
         "",
         "what answers /api/v1/historical: one of the sinks, its URI written as in --sink; empty for the embedded "

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from prometheus_client import (
     CollectorRegistry,
@@ -87,7 +87,13 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_exporter_offered_batches_total", _C, ("exporter",), "Batches offered to a sink"),
     OwnMetric("heapster_exporter_delivered_batches_total", _C, ("exporter",), "Batches a sink has taken"),
     OwnMetric("heapster_exporter_dropped_batches_total", _C, ("exporter", "reason"), "Batches a sink will never have"),
+    OwnMetric("heapster_exporter_recovered_batches_total", _C, ("exporter",), "Batches left from before"),
     OwnMetric("heapster_exporter_queued_batches", _G, ("exporter",), "Batches waiting for a sink"),
+    OwnMetric("heapster_exporter_offered_points_total", _C, ("exporter",), "Values offered to a sink"),
+    OwnMetric("heapster_exporter_recovered_points_total", _C, ("exporter",), "Values left from before"),
+    OwnMetric("heapster_exporter_delivered_points_total", _C, ("exporter",), "Values a sink has taken"),
+    OwnMetric("heapster_exporter_dropped_points_total", _C, ("exporter", "reason"), "Values a sink will never have"),
+    OwnMetric("heapster_exporter_queued_points", _G, ("exporter",), "Values waiting for a sink"),
     OwnMetric("heapster_exporter_queued_bytes", _G, ("exporter",), "Size of what is waiting for a sink"),
     # Answering.
     OwnMetric("http_requests_total", _C, ("handler", "method", "code"), "Requests answered"),
@@ -149,6 +155,18 @@ HEAPSTER_SUMMARIES: tuple[OwnSummary, ...] = (
 """Heapster's names that are no base units."""
 
 
+class Counts(TypedDict):
+    """A sink's books since the start: offered + recovered = delivered + queued + the sum of dropped."""
+
+    offered: int
+    recovered: int
+    """Left in its spool by an earlier process."""
+    delivered: int
+    dropped: Mapping[str, int]
+    """By reason."""
+    queued: int
+
+
 class SelfMetrics:
     """The collector's own metrics: `registry` in base units, `heapster` with Heapster's names that are not.
 
@@ -199,20 +217,18 @@ class SelfMetrics:
         self._child("heapster_exporter_last_time_seconds", sink).set(now)
         self._child("heapster_exports_total", sink, outcome).inc()
 
-    def queued(self, sink: str, batches: int, size_bytes: int) -> None:
+    def queued_bytes(self, sink: str, size_bytes: int) -> None:
         """So much is waiting for a sink now."""
-        self._child("heapster_exporter_queued_batches", sink).set(batches)
         self._child("heapster_exporter_queued_bytes", sink).set(size_bytes)
 
-    def ledger(
-        self, sink: str, *, offered: int, delivered: int, dropped: Mapping[str, int], queued: int, queued_bytes: int = 0
-    ) -> None:
-        """A sink's books, in batches since the start: offered = delivered + queued + the sum of dropped{reason}."""
-        self._raise_to(offered, "heapster_exporter_offered_batches_total", sink)
-        self._raise_to(delivered, "heapster_exporter_delivered_batches_total", sink)
-        for reason, batches in dropped.items():
-            self._raise_to(batches, "heapster_exporter_dropped_batches_total", sink, reason)
-        self.queued(sink, queued, queued_bytes)
+    def ledger(self, sink: str, unit: Literal["batches", "points"], **counts: Unpack[Counts]) -> None:
+        """A sink's books, in batches or points."""
+        self._raise_to(counts["offered"], f"heapster_exporter_offered_{unit}_total", sink)
+        self._raise_to(counts["recovered"], f"heapster_exporter_recovered_{unit}_total", sink)
+        self._raise_to(counts["delivered"], f"heapster_exporter_delivered_{unit}_total", sink)
+        for reason, count in counts["dropped"].items():
+            self._raise_to(count, f"heapster_exporter_dropped_{unit}_total", sink, reason)
+        self._child(f"heapster_exporter_queued_{unit}", sink).set(counts["queued"])
 
     def ticked(
         self,

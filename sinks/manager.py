@@ -5,6 +5,9 @@
 Heapster's hand-off (behaviour reference, section 2.7; K27): an offer to a busy sink stands for a limited time and is
 then dropped for that sink alone; there is no backlog in memory. Here a newer batch takes the place of one that still
 waits. Every batch is accounted for, at every moment: offered = delivered + dropped{reason} + waiting + exporting.
+
+A sink behind a spool (`sinks.runner`) goes through the same slot, and what its slot calls delivered has been kept: from
+there on the runner delivers and counts. `ledger` shows both as one.
 """
 
 import asyncio
@@ -19,6 +22,9 @@ from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.errors import ExportError
 from collector.logs import HAND_OFF
+from sinks.runner.contracts import DeliveringSink
+from sinks.runner.ledger import SinkLedger, joined
+from sinks.spool.account import Account
 
 OFFER_TIMEOUT = 20.0
 """Seconds a batch waits for a busy sink: Heapster's --sink-export-data-timeout."""
@@ -103,12 +109,17 @@ class SinkManager:
 
     def export(self, batch: DataBatch) -> None:
         """Offer a frozen batch to every sink. What becomes of it is in the statistics."""
+        values = batch.count_values()
         for slot in self._slots:
-            slot.offer(batch, accept=not self._stopping)
+            slot.offer(batch, values, accept=not self._stopping)
 
     def statistics(self) -> tuple[SinkStatistics, ...]:
         """Every sink's ledger, in the order the sinks were given."""
         return tuple(slot.statistics() for slot in self._slots)
+
+    def ledger(self) -> tuple[SinkLedger, ...]:
+        """What became of every tick and every point, sink by sink."""
+        return tuple(slot.ledger() for slot in self._slots)
 
     async def stop(self, timeout: float) -> None:  # noqa: ASYNC109  # the limit ends in cancelling and counting, not in an error
         """Take no more batches, give those on their way `timeout` seconds, cancel the rest, stop the sinks."""
@@ -134,6 +145,8 @@ class _Slot:
         self._export_timeout = export_timeout
         self._observer = observer
         self._waiting: DataBatch | None = None
+        self._waiting_values = self._exporting_values = 0
+        self._values = Account()
         self._expiry: asyncio.TimerHandle | None = None
         self._exporting = False
         self._finishing = False
@@ -149,6 +162,8 @@ class _Slot:
         """Start the worker."""
         assert self._worker is None, "a sink manager is started once"
         self._worker = asyncio.create_task(self._work(), name=f"sink {self.name}")
+        if isinstance(self.sink, DeliveringSink):
+            self.sink.begin()
 
     def statistics(self) -> SinkStatistics:
         """This sink's ledger."""
@@ -165,17 +180,32 @@ class _Slot:
             trouble=self._trouble,
         )
 
+    def ledger(self) -> SinkLedger:
+        """This sink's ledger, whether it delivers here or through a runner."""
+        found = self.statistics()
+        dropped = {reason.value: count for reason, count in found.dropped.items()}
+        queued = found.waiting + found.exporting
+        if isinstance(self.sink, DeliveringSink):
+            ticks, points = self.sink.balances()
+            ticks = joined(dropped, queued, self._offered, ticks)
+            trouble = self._trouble or self.sink.trouble
+            return SinkLedger(self.name, self.sink.keeps, ticks, points, self.sink.queued_bytes, trouble)
+        account = Account(self._offered, 0, found.delivered, Counter(dropped))
+        values = self._values.balance(self._waiting_values + self._exporting_values)
+        return SinkLedger(self.name, "none", account.balance(queued), values, 0, self._trouble)
+
     # The slot.
 
-    def offer(self, batch: DataBatch, *, accept: bool) -> None:
-        """Let `batch` wait for the worker, which takes it at once when the sink is idle."""
+    def offer(self, batch: DataBatch, values: int, *, accept: bool) -> None:
+        """Let `batch`, of so many values, wait for the worker, which takes it at once when the sink is idle."""
         self._offered += 1
+        self._values.scraped += values
         if not accept:
-            self._ended[Outcome.STOPPED] += 1
+            self._end(Outcome.STOPPED, values)
             return
         if self._waiting is not None:
             self._drop_waiting(Outcome.REPLACED, "it was still busy when a newer one came")
-        self._waiting = batch
+        self._waiting, self._waiting_values = batch, values
         _logger.log(HAND_OFF, "pushing data to: %s%s", self.name, ", which is busy" if self._exporting else "")
         if self._exporting:
             self._expiry = asyncio.get_running_loop().call_later(self._offer_timeout, self._expire)
@@ -186,7 +216,16 @@ class _Slot:
         assert batch is not None
         self._forget_expiry()
         self._exporting = True
+        self._exporting_values, self._waiting_values = self._waiting_values, 0
         return batch
+
+    def _end(self, outcome: Outcome, values: int) -> None:
+        """Count what became of a batch."""
+        self._ended[outcome] += 1
+        if outcome is Outcome.DELIVERED:
+            self._values.delivered += values
+        else:
+            self._values.dropped[outcome.value] += values
 
     def _expire(self) -> None:
         self._drop_waiting(Outcome.BUSY, f"it was still busy after {self._offer_timeout:g} s")
@@ -194,8 +233,8 @@ class _Slot:
     def _drop_waiting(self, reason: Outcome, why: str) -> None:
         self._forget_expiry()
         if self._waiting is not None:
-            self._waiting = None
-            self._ended[reason] += 1
+            self._end(reason, self._waiting_values)
+            self._waiting, self._waiting_values = None, 0
             self._lose(why)
 
     def _forget_expiry(self) -> None:
@@ -209,6 +248,8 @@ class _Slot:
         while True:
             while self._waiting is None:
                 if self._finishing:
+                    if isinstance(self.sink, DeliveringSink):
+                        await self.sink.drain()
                     return
                 self._wake.clear()
                 await self._wake.wait()
@@ -223,7 +264,8 @@ class _Slot:
             outcome, why = await self._attempt(batch)
         finally:
             self._exporting = False
-            self._ended[outcome] += 1
+            self._end(outcome, self._exporting_values)
+            self._exporting_values = 0
             self._failed += outcome is not Outcome.DELIVERED
             if outcome is Outcome.DELIVERED:
                 self._recover()

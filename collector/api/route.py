@@ -114,6 +114,8 @@ class Context:
     """--disable-export: `/api/v1/metric-export` answers an empty list."""
     extended: bool = False
     """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
+    ledger: Callable[[], Sequence[Document]] = tuple
+    """What became of every tick and every point, one document a sink."""
     last_batch: Callable[[], LastBatch | None] | None = None
     """Knows the latest batch where the store keeps none (--disable-metric-sink)."""
 

@@ -233,6 +233,11 @@ class DataBatch:
             array.setflags(write=False)
         self.frozen = True
 
+    def count_values(self) -> int:
+        """How many values this batch holds, labelled ones included."""
+        plain = sum(int(np.count_nonzero(self.present[m, : self.rows])) for m in range(len(self.metrics)))
+        return plain + sum(int(np.count_nonzero(table.present)) for table in self.labeled.values())
+
     # Looking at single cells.
 
     def value(self, row: int, m: int) -> int | float | None:

@@ -172,7 +172,7 @@ class _Demo:
         """What was done, in a few lines."""
         files = [path for path in history.rglob("*.parquet") if path.is_file()] if history.exists() else []
         sinks = ", ".join(
-            f"{sink.name}: {sink.delivered} of {sink.offered} batches" for sink in collector.sinks.statistics()
+            f"{sink.name}: {sink.ticks.delivered} of {sink.ticks.scraped} batches" for sink in collector.sinks.ledger()
         )
         each = f", {1000 * self._cpu_seconds / self._cycles:.0f} ms CPU each" if self._cycles else ""
         return (

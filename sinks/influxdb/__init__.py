@@ -9,6 +9,9 @@ databases and policies in `policy`; /api/v2/write), and `sink` encodes, sends an
 With the 1.x API the points can be asked back at /api/v1/historical, over connections of its own; `store_pod_id=true`
 stores the tag `pod_id`, so that the `pod-id` routes find pods.
 
+What the server cannot take now waits on disk, where there is a spool: docs/reliability.md. `concurrency=4` lets four
+writes be under way at the same time.
+
 | option | default | effect |
 |---|---|---|
 | host of the URL | `localhost:8086` | |

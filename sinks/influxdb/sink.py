@@ -30,7 +30,10 @@ class InfluxdbSink:
 
     def __init__(self, options: InfluxdbOptions) -> None:
         self._options = options
-        self._concurrency = options.concurrency
+        self.concurrency = options.concurrency
+        target = (options.database, options.policy or "") if options.api == "v1" else (options.org, options.bucket)
+        self.identity = "influxdb " + " ".join((options.url, options.api, *target))
+        """Names the spool: what another server, database or bucket is to have never lands in this one."""
         self._encoder = LineEncoder(
             cluster_name=options.cluster_name,
             with_fields=options.with_fields,
@@ -75,10 +78,14 @@ class InfluxdbSink:
         """Write one frozen batch, at most `concurrency` chunks at the same time. Raises ExportError."""
         sending = _Sending(self._wire, self.encode(batch))
         async with asyncio.TaskGroup() as senders:
-            for i in range(self._concurrency):
+            for i in range(self.concurrency):
                 senders.create_task(sending.run(), name=f"{self.name} sender {i}")
         sending.conclude()
         _logger.log(WRITES, "%s: %d points in %d writes", self.name, sending.points, sending.writes)
+
+    async def send(self, body: bytes) -> None:
+        """Write lines of a chunk, or all of them. Raises ExportError."""
+        await self._wire.write(body)
 
     async def stop(self) -> None:
         """Release the connections."""

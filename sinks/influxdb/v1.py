@@ -46,7 +46,7 @@ class WireV1:
             body = await compressed(body)
         for attempt in range(ATTEMPTS):
             target = await self._prepared()
-            status, text = await self._ask("POST", "/write", target, body)
+            status, text, retry_after = await self._ask("POST", "/write", target, body)
             if status in {200, 204}:
                 return
             words = server_words(text)
@@ -55,7 +55,7 @@ class WireV1:
             self._target = None
             if attempt == 0:
                 _logger.warning("%s: %s; making it again", self._url, words)
-        raise refusal(self._url, status, words + _advice(status))
+        raise refusal(self._url, status, text, advice=_advice(status), retry_after=retry_after)
 
     @property
     def policy_name(self) -> str | None:
@@ -136,7 +136,7 @@ class WireV1:
 
     async def _query(self, method: str, statement: str) -> Mapping[str, Any]:
         """The first result of an InfluxQL statement. What it refuses is no fault of the points: all may be retried."""
-        status, text = await self._ask(method, "/query", {"q": statement})
+        status, text, _ = await self._ask(method, "/query", {"q": statement})
         try:
             answer = json.loads(text)
             result = dict(answer if "error" in answer else answer["results"][0])
@@ -151,8 +151,10 @@ class WireV1:
 
     # HTTP.
 
-    async def _ask(self, method: str, path: str, params: Mapping[str, str], body: bytes = b"") -> tuple[int, bytes]:
-        """Status and text of one request. Raises ExportError when there is no answer."""
+    async def _ask(
+        self, method: str, path: str, params: Mapping[str, str], body: bytes = b""
+    ) -> tuple[int, bytes, str]:
+        """Status, text and Retry-After of one request. Raises ExportError when there is no answer."""
         headers = {"Content-Encoding": "gzip"} if body and self._options.gzip else {}
         for attempt in range(ATTEMPTS):
             try:
@@ -164,7 +166,7 @@ class WireV1:
                     headers=headers,
                     allow_redirects=False,
                 ) as answer:
-                    return answer.status, await _bounded(answer)
+                    return answer.status, await _bounded(answer), answer.headers.get("Retry-After", "")
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 if attempt + 1 == ATTEMPTS or not is_forgotten(error):
                     raise unreachable(self._url, self._options.timeout_ns, error) from error

@@ -4,6 +4,7 @@ The lines are handed over as bytes: the client's Point objects would cost more t
 """
 
 import ssl
+from collections.abc import Mapping
 
 import aiohttp
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
@@ -12,7 +13,7 @@ from influxdb_client.rest import ApiException
 
 from collector.errors import ExportError
 from sinks.influxdb.options import InfluxdbOptions
-from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, server_words, unreachable
+from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, unreachable
 
 
 class WireV2:
@@ -35,8 +36,14 @@ class WireV2:
                 status = int(error.status or 0)
                 if status == 401:
                     await self.close()  # the token file may hold a newer one by the next write
-                words = server_words(error.body or str(error.reason)) + _advice(status)
-                raise refusal(options.url, status, words) from error
+                headers: Mapping[str, str] = error.headers or {}
+                raise refusal(
+                    options.url,
+                    status,
+                    error.body or str(error.reason),
+                    advice=_advice(status),
+                    retry_after=headers.get("Retry-After", ""),
+                ) from error
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 if attempt + 1 == ATTEMPTS or not is_forgotten(error):
                     raise unreachable(options.url, options.timeout_ns, error) from error

@@ -3,6 +3,9 @@
 import asyncio
 import gzip
 import json
+import re
+import time
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import aiohttp
@@ -17,6 +20,9 @@ ATTEMPTS = 2
 
 _GZIP_LEVEL = 1
 
+_DROPPED = re.compile(r"partial write: .*\bdropped=([1-9]\d*)", re.DOTALL)
+"""How many points of a write InfluxDB 1.x has dropped; it tells 0 of lines it could not read."""
+
 
 class Wire(Protocol):
     """One way to write line protocol to a server. Connects at the first write and again when it must."""
@@ -30,10 +36,31 @@ class Wire(Protocol):
         ...
 
 
-def refusal(url: str, status: int, words: str) -> ExportError:
-    """The error for an answer of `status` to a write: 429 and 5xx may pass, other refusals stay."""
-    retryable = status == 429 or status >= 500
-    return ExportError(f"{url} answered {status}: {words or 'no reason given'}", retryable=retryable)
+def refusal(url: str, status: int, text: str | bytes, *, advice: str = "", retry_after: str = "") -> ExportError:
+    """The error for an answer of `status` to a write: 429 and 5xx may pass, other refusals stay.
+
+    `text` is the answer's body, `retry_after` its header, `advice` what we add to the words.
+    """
+    full = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    dropped = _DROPPED.search(full)
+    return ExportError(
+        f"{url} answered {status}: {(server_words(full) + advice) or 'no reason given'}",
+        retryable=status == 429 or status >= 500,
+        status=status,
+        retry_after_s=_seconds(retry_after),
+        refused_points=int(dropped[1]) if dropped else None,
+    )
+
+
+def _seconds(retry_after: str) -> float | None:
+    """The header Retry-After, a number of seconds or a date; None when it is absent or neither."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        then = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, then.timestamp() - time.time())
 
 
 def unreachable(url: str, timeout_ns: int, error: BaseException) -> ExportError:

@@ -16,6 +16,7 @@ from collector.selfmetrics import (
     OWN_METRICS,
     OWN_SUMMARIES,
     SOURCE_RETENTION_S,
+    Counts,
     OwnType,
     SelfMetrics,
 )
@@ -30,9 +31,10 @@ def busy(nodes: int = 3) -> SelfMetrics:
     metrics.processed("rate calculator", 0.003)
     metrics.exported("InfluxDB Sink", 0.5, "ok")
     for offered, delivered, dropped in ((3, 1, {}), (9, 3, {"busy": 2})):
-        metrics.ledger(
-            "InfluxDB Sink", offered=offered, delivered=delivered, dropped=dropped, queued=4, queued_bytes=1234
-        )
+        counts = Counts(offered=offered, recovered=0, delivered=delivered, dropped=dropped, queued=4)
+        metrics.ledger("InfluxDB Sink", "batches", **counts)
+        metrics.ledger("InfluxDB Sink", "points", **counts)
+    metrics.queued_bytes("InfluxDB Sink", 1234)
     metrics.ticked(
         seconds=2.0,
         cpu_seconds=1.5,

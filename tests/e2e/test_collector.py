@@ -175,6 +175,35 @@ async def test_a_dead_sink_costs_no_cycle_and_the_log_sink_beside_it_is_served(c
     assert ledgers["Metric Sink"].delivered == 3
 
 
+async def test_with_a_spool_a_dead_sink_loses_nothing_and_the_ledger_is_served(cluster, tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        uri = f"influxdb:http://127.0.0.1:{taken.getsockname()[1]}"
+        given = options(cluster, sink=(uri, "log:"), spool_dir=str(tmp_path), stop_timeout=10 * SECOND)
+        async with running(Collector(given)) as collector, aiohttp.ClientSession() as session:
+            for cycle in range(3):
+                await collector.tick(window(cycle))
+                cluster.advance(60)
+                assert all(sink.balanced for sink in collector.sinks.ledger())
+            await asyncio.sleep(0.5)
+            async with session.get(f"http://127.0.0.1:{collector.port}/api/v1/ledger") as response:
+                assert response.status == 200
+                influxdb, log, metric = (await response.json())["sinks"]
+            async with session.get(f"http://127.0.0.1:{collector.port}/metrics") as response:
+                text = await response.text()
+    assert influxdb["keeps"] == "disk"
+    assert influxdb["ticks"] == {"scraped": 3, "recovered": 0, "delivered": 0, "queued": 3, "dropped": {}}
+    assert influxdb["points"]["queued"] == influxdb["points"]["scraped"] > 3 * NODES * PODS * CONTAINERS
+    assert "cannot be reached" in influxdb["trouble"]
+    assert (log["keeps"], metric["ticks"]["delivered"], metric["points"]["queued"]) == ("none", 3, 0)
+    assert metric["points"]["delivered"] == metric["points"]["scraped"] > 0
+    assert 'heapster_exporter_offered_points_total{exporter="InfluxDB Sink"}' in text
+    again = Collector(given)
+    async with running(again):
+        assert again.sinks.ledger()[0].ticks.recovered == 3
+        assert again.sinks.ledger()[0].points.recovered == influxdb["points"]["queued"]
+
+
 async def test_an_unreachable_api_server_is_named_with_its_cause(tmp_path: Path, cluster):
     text = cluster.kubeconfig.read_text().replace(cluster.api_url, "https://127.0.0.1:1")
     (tmp_path / "kubeconfig").write_text(text)

@@ -1,0 +1,81 @@
+"""Where spools lie, and which sinks get one."""
+
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from collector.core.contracts import Sink
+from sinks.runner.contracts import WireSink
+from sinks.runner.sink import SpooledSink
+from sinks.spool.spool import SpoolLimits
+
+AUTOMATIC, OFF = "auto", "off"
+
+STATE_DIRECTORY = "STATE_DIRECTORY"
+"""Set by systemd for a unit with StateDirectory=."""
+
+HOME = Path("/var/lib/heapster")
+"""Where the manifests mount a volume. It is used when it is there and never made: a directory in a container's own
+layer would not outlive the container."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """The directory of all spools."""
+
+    root: Path | None
+    required: bool
+    """Whether it was asked for, so that a sink that cannot have it is left out rather than run without."""
+
+
+def place(spool_dir: str, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Place:
+    """What --spool-dir means here."""
+    if spool_dir == OFF:
+        return Place(None, required=False)
+    if spool_dir != AUTOMATIC:
+        return Place(Path(spool_dir), required=True)
+    # The variable may name several, with colons between them.
+    candidates = [Path(text) for text in environ.get(STATE_DIRECTORY, "").split(":")[:1] if text]
+    for candidate in (*candidates, home or HOME):
+        if candidate.is_dir() and os.access(candidate, os.W_OK | os.X_OK):
+            return Place(candidate / "spool", required=False)
+    return Place(None, required=False)
+
+
+def with_spools(
+    sinks: Sequence[Sink], spool_dir: str, limits: SpoolLimits, *, clock: Callable[[], float]
+) -> list[Sink]:
+    """`sinks`, each one that has a wire behind a spool, where there is a directory for it."""
+    found = place(spool_dir)
+    wires = [sink for sink in sinks if isinstance(sink, WireSink)]
+    if found.root is None:
+        if wires and spool_dir == AUTOMATIC:
+            _logger.info(
+                "no spool, as %s is no writable directory: what %s cannot take in time is lost; --spool-dir sets one",
+                HOME,
+                ", ".join(sink.name for sink in wires),
+            )
+        return list(sinks)
+    root, seen = found.root, Counter[str]()
+    spooled: list[Sink] = []
+    for sink in sinks:
+        if isinstance(sink, WireSink):
+            seen[sink.identity] += 1
+            directory = root / directory_name(sink.identity, seen[sink.identity])
+            spooled.append(SpooledSink(sink, directory, limits, required=found.required, clock=clock))
+        else:
+            spooled.append(sink)
+    return spooled
+
+
+def directory_name(identity: str, occurrence: int = 1) -> str:
+    """A name for any identity: readable as far as it is harmless, and a hash, so that no two share one."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", identity).strip("-")[:60]
+    digest = hashlib.sha256(f"{occurrence} {identity}".encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{readable}-{digest}"

@@ -1,0 +1,115 @@
+"""The file layer of the spool: every operation that touches the disk, few enough for a faulty one in tests."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+LOCK_NAME = "lock"
+
+
+class Disk:
+    """The real one. Everything raises OSError; a file is a descriptor until `close`."""
+
+    def make_directory(self, path: Path) -> None:
+        """Make `path` and what is above it; no error when it is there."""
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def list(self, directory: Path) -> Mapping[str, int]:
+        """The files of a directory: name -> bytes."""
+        with os.scandir(directory) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file(follow_symlinks=False)}
+
+    def open(self, path: Path) -> int:
+        """A new file, to append to."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def append(self, file: int, content: bytes | memoryview) -> int:
+        """Write some bytes at the end; how many."""
+        return os.write(file, content)
+
+    def sync(self, file: int) -> None:
+        """Return when the file's content is on the disk."""
+        os.fdatasync(file)
+
+    def sync_path(self, path: Path) -> None:
+        """The same for a file that another process wrote."""
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+
+    def close(self, file: int) -> None:
+        """Give the descriptor back."""
+        os.close(file)
+
+    def read(self, path: Path, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`; fewer only at the end of the file."""
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            pieces = []
+            while length > 0 and (piece := os.pread(file, length, offset)):
+                pieces.append(piece)
+                offset, length = offset + len(piece), length - len(piece)
+            return b"".join(pieces)
+        finally:
+            os.close(file)
+
+    def truncate(self, path: Path, length: int) -> None:
+        """Cut a file."""
+        os.truncate(path, length)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file its name, replacing what has it."""
+        source.replace(target)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; no error when it is not there."""
+        path.unlink(missing_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        """Return when the names in `path` are on the disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def append_all(disk: Disk, file: int, content: bytes) -> None:
+    """Write all of `content`, however little the disk takes at a time."""
+    view = memoryview(content)
+    while view:
+        written = disk.append(file, view)
+        if written <= 0:
+            raise OSError("the disk takes no bytes")
+        view = view[written:]
+
+
+class DirectoryLock:
+    """One process a directory: an flock, which the kernel gives back however the process ends."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises BlockingIOError, naming the owner, when another process has it."""
+        self._file: TextIO = (directory / LOCK_NAME).open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            owner = self._file.read(20).strip()
+            self._file.close()
+            raise BlockingIOError(
+                "it is in use by another collector" + (f" (process {owner})" if owner.isdigit() else "")
+            ) from None
+        with contextlib.suppress(OSError):  # a full disk: only the owner's number is missing
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n")
+            self._file.flush()
+
+    def release(self) -> None:
+        """Let another process write here."""
+        with contextlib.suppress(OSError):
+            self._file.close()

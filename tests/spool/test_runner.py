@@ -1,0 +1,349 @@
+"""The runner over a scripted other side, in virtual time: nothing lost, nothing counted twice, nobody held up."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from collector.core.batch import DataBatch
+from collector.core.contracts import Sink
+from collector.errors import ExportError, StartError
+from sinks.manager import SinkManager
+from sinks.runner import SpooledSink, refusals
+from sinks.runner.deadletters import LINES_BYTES, MOST_BYTES, DeadLetters
+from sinks.runner.ledger import SinkLedger
+from sinks.runner.place import directory_name, place, with_spools
+from sinks.runner.refusals import Refused
+from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, Backoff
+from sinks.spool.disk import DirectoryLock, Disk
+from sinks.spool.spool import SpoolLimits
+from tests.sinks.batches import MINUTE, TIMESTAMP, empty_batch
+from tests.spool.wires import ScriptedWire, partial, whole
+
+NOW = TIMESTAMP / 1e9
+pytestmark = pytest.mark.looptime
+
+
+class Run:
+    """A manager over one spooled sink and, beside it, others."""
+
+    def __init__(self, directory: Path, wire: ScriptedWire, *others: Sink, disk: Disk | None = None) -> None:
+        self.wire = wire
+        self.sink = SpooledSink(
+            wire, directory, SpoolLimits(), disk=disk, clock=lambda: NOW, backoff=Backoff(lambda: 1.0)
+        )
+        self.sink.start()
+        self.manager = SinkManager([self.sink, *others])
+        self.manager.start()
+        self.ticks = 0
+
+    def tick(self) -> None:
+        self.manager.export(empty_batch(TIMESTAMP + self.ticks * MINUTE))
+        self.ticks += 1
+        self.check()
+
+    def check(self) -> SinkLedger:
+        for ledger in self.manager.ledger():
+            assert ledger.balanced, ledger
+        return self.manager.ledger()[0]
+
+    async def until(self, condition: Callable[[SinkLedger], bool]) -> SinkLedger:
+        async with asyncio.timeout(100_000):
+            while not condition(self.check()):
+                await asyncio.sleep(0.01)
+        return self.check()
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def make(wire: ScriptedWire, *others: Sink, disk: Disk | None = None) -> Run:
+        runs.append(Run(tmp_path / "spool", wire, *others, disk=disk))
+        return runs[-1]
+
+    yield make
+    for one in runs:
+        await one.manager.stop(1)
+
+
+def unreachable(_: bytes) -> None:
+    raise ExportError("cannot be reached")
+
+
+async def test_every_point_is_delivered_once_when_all_is_well(run: Callable[..., Run]) -> None:
+    one = run(ScriptedWire())
+    for _ in range(3):
+        one.tick()
+        await one.until(lambda ledger: not ledger.ticks.queued)
+    assert len(one.wire.received) == len(set(one.wire.received)) == 30
+    ledger = one.check()
+    assert (ledger.ticks.delivered, ledger.points.delivered, ledger.keeps) == (3, 30, "disk")
+
+
+async def test_an_outage_costs_nothing_and_the_newest_comes_first(run: Callable[..., Run]) -> None:
+    one = run(ScriptedWire(answer=unreachable))
+    for i in range(5):
+        one.tick()
+        await one.until(lambda ledger, i=i: ledger.ticks.queued == i + 1 and ledger.points.queued == 10 * (i + 1))
+    assert one.check().trouble == "cannot be reached"
+    one.wire.answer, tried = (lambda _: None), len(one.wire.sent)
+    await one.until(lambda ledger: not ledger.ticks.queued)
+    assert len(set(one.wire.received)) == 50
+    assert str(TIMESTAMP + 4 * MINUTE).encode() in one.wire.sent[tried]
+    assert one.check().trouble is None
+
+
+async def test_a_day_without_the_server_is_delivered_to_the_last_point(run: Callable[..., Run]) -> None:
+    one = run(ScriptedWire(answer=unreachable, writes=1))
+    ticks = 24 * 4
+    for _ in range(ticks):
+        one.tick()
+        await one.until(lambda ledger: ledger.points.scraped == 5 * one.ticks)
+        await asyncio.sleep(15 * 60)
+    assert one.check().ticks.queued == ticks
+    one.wire.answer = lambda _: None
+    ledger = await one.until(lambda ledger: not ledger.ticks.queued)
+    assert ledger.points.delivered == len(set(one.wire.received)) == 5 * ticks
+
+
+async def test_tries_are_spaced_out_and_the_servers_wish_is_honoured(run: Callable[..., Run]) -> None:
+    times = []
+
+    def busy(_: bytes) -> None:
+        times.append(asyncio.get_running_loop().time())
+        raise ExportError("429", status=429, retry_after_s=600 if len(times) == 7 else None)
+
+    one = run(ScriptedWire(answer=busy, concurrency=4))
+    one.tick()
+    await asyncio.sleep(700)
+    one.check()
+    assert len(times) > 8
+    # Four senders may be under way when the first failure is met; from then on one at a time tries.
+    waits = [later - earlier for earlier, later in itertools.pairwise(times[3:])]
+    assert max(waits) >= 600
+    assert all(wait >= 1 for wait in waits)
+
+
+async def test_a_dead_sink_holds_up_neither_the_ticks_nor_its_neighbour(run: Callable[..., Run]) -> None:
+    taken = []
+
+    class Neighbour:
+        name = "Neighbour"
+
+        async def export(self, batch: DataBatch) -> None:
+            taken.append(batch.timestamp)
+
+        async def stop(self) -> None:
+            pass
+
+    async def never(_: bytes) -> None:
+        await asyncio.Event().wait()
+
+    one = run(ScriptedWire(answer=never, concurrency=3), Neighbour())
+    for _ in range(5):
+        one.tick()
+        await one.until(lambda ledger: ledger.points.scraped == 10 * one.ticks)
+        await one.until(lambda _: len(taken) == one.ticks)
+    assert one.check().ticks.queued == 5
+    assert one.manager.ledger()[1].ticks.delivered == 5
+
+
+async def test_as_many_writes_are_under_way_as_the_sink_allows(run: Callable[..., Run]) -> None:
+    async def slow(_: bytes) -> None:
+        await asyncio.sleep(1)
+
+    one = run(ScriptedWire(answer=slow, concurrency=3, writes=12))
+    one.tick()
+    await one.until(lambda ledger: not ledger.ticks.queued)
+    assert one.wire.most_under_way == 3
+
+
+@pytest.mark.parametrize("server", ["partial", "whole"])
+async def test_refused_points_end_in_the_dead_letter_file_and_their_neighbours_arrive(
+    server: str, run: Callable[..., Run], tmp_path: Path
+) -> None:
+    wire = ScriptedWire(writes=1, points=100)
+    bad = [b"i=17 ", b"i=64 ", b"i=65 "]
+    wire.answer = partial(bad, wire.received) if server == "partial" else whole(bad)
+    one = run(wire)
+    one.tick()
+    ledger = await one.until(lambda ledger: not ledger.ticks.queued)
+    assert dict(ledger.points.dropped) == {"refused": 3}
+    assert dict(ledger.ticks.dropped) == {"refused": 1}
+    assert ledger.points.delivered == len(set(wire.received)) == 97
+    await asyncio.sleep(0.1)
+    letters = (tmp_path / "spool" / "dead-letters").read_text()
+    kept = [line for line in letters.splitlines() if not line.startswith("#")]
+    assert [line.split(",")[2].split()[0] for line in kept] == ["i=17", "i=64", "i=65"]
+    assert "field type conflict" in letters or "unable to parse" in letters
+    assert len(wire.sent) < 50
+
+
+async def test_a_write_of_which_all_was_refused_is_not_split(run: Callable[..., Run]) -> None:
+    wire = ScriptedWire(writes=1, points=1000)
+    wire.answer = partial([b"m,"], wire.received)
+    one = run(wire)
+    one.tick()
+    await one.until(lambda ledger: ledger.points.dropped.get("refused") == 1000)
+    assert len(wire.sent) == 1
+
+
+async def test_a_server_that_refuses_everything_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "MOST_WRITES", 50)
+    wire = ScriptedWire(answer=whole([b"m"]))
+    body = b"m value=1i 1\n" * 1000
+    refused = await refusals.deliver(wire.send, body, 1000)
+    assert len(wire.sent) == 50
+    assert sum(one.points for one in refused) == 1000
+    assert sum(len(one.lines) for one in refused) == len(body)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_wrong_password_or_a_missing_database_condemns_no_point(status: int, run: Callable[..., Run]) -> None:
+    def answer(_: bytes) -> None:
+        raise ExportError("no", retryable=False, status=status)
+
+    one = run(ScriptedWire(answer=answer))
+    one.tick()
+    await asyncio.sleep(100)
+    assert one.check().points.queued == 10
+    one.wire.answer = lambda _: None
+    await one.until(lambda ledger: ledger.points.delivered == 10)
+
+
+async def test_a_fault_of_the_sink_itself_loses_nothing(run: Callable[..., Run]) -> None:
+    def answer(_: bytes) -> None:
+        raise KeyError("a bug")
+
+    one = run(ScriptedWire(answer=answer))
+    one.tick()
+    await asyncio.sleep(10)
+    one.wire.answer = lambda _: None
+    await one.until(lambda ledger: ledger.points.delivered == 10)
+
+
+async def test_an_encoder_that_fails_loses_the_tick_and_counts_it(run: Callable[..., Run]) -> None:
+    class Broken(ScriptedWire):
+        def encode(self, batch: DataBatch):  # as its parent's
+            yield from super().encode(batch)
+            raise ValueError("no more")
+
+    one = run(Broken())
+    one.tick()
+    ledger = await one.until(lambda ledger: not ledger.ticks.queued and not ledger.points.queued)
+    assert dict(ledger.ticks.dropped) == {"failed": 1}
+    assert ledger.points.delivered == 10
+
+
+async def test_stop_drains_what_can_be_drained(run: Callable[..., Run]) -> None:
+    async def slow(_: bytes) -> None:
+        await asyncio.sleep(1)
+
+    one = run(ScriptedWire(answer=slow, writes=5))
+    one.tick()
+    await one.manager.stop(20)
+    assert one.check().points.delivered == 25
+    assert one.wire.stopped == 1
+
+
+async def test_what_cannot_be_drained_stays_for_the_next_start(
+    run: Callable[..., Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    one = run(ScriptedWire(answer=unreachable))
+    one.tick()
+    await one.until(lambda ledger: ledger.points.queued == 10 and ledger.trouble is not None)
+    before = asyncio.get_running_loop().time()
+    await one.manager.stop(20)
+    assert asyncio.get_running_loop().time() - before < 2, "a dead server is not waited for"
+    assert "10 points stay in the spool" in caplog.text
+    two = run(ScriptedWire())
+    ledger = await two.until(lambda ledger: not ledger.ticks.queued)
+    assert (ledger.ticks.recovered, ledger.points.recovered, ledger.points.delivered) == (1, 10, 10)
+    assert len(set(two.wire.received)) == 10
+
+
+async def test_a_directory_that_was_asked_for_is_had_or_there_is_no_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    sink = SpooledSink(ScriptedWire(), tmp_path / "file" / "spool", SpoolLimits())
+    with pytest.raises(StartError, match="choose another --spool-dir, or --spool-dir=off"):
+        sink.start()
+    await sink.stop()
+
+
+async def test_one_that_was_found_and_is_in_use_is_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = DirectoryLock(tmp_path)
+    sink = SpooledSink(ScriptedWire(), tmp_path, SpoolLimits(), required=False)
+    sink.start()
+    assert "in use by another collector" in caplog.text
+    sink.begin()
+    await sink.export(empty_batch())
+    await sink.drain()
+    assert (sink.keeps, sink.balances()[1].delivered) == ("memory", 10)
+    await sink.stop()
+    lock.release()
+
+
+def test_the_place_is_what_was_asked_for_or_what_is_there(tmp_path: Path) -> None:
+    home, state = tmp_path / "home", tmp_path / "state"
+    assert place("/x", {}, home) == (Path("/x"), True)
+    assert place("off", {"STATE_DIRECTORY": str(state)}, home) == (None, False)
+    assert place("auto", {"STATE_DIRECTORY": str(state)}, home) == (None, False)
+    home.mkdir()
+    assert place("auto", {"STATE_DIRECTORY": str(state)}, home) == (home / "spool", False)
+    state.mkdir()
+    assert place("auto", {"STATE_DIRECTORY": f"{state}:/other"}, home) == (state / "spool", False)
+
+
+@pytest.mark.parametrize("identity", ["../../etc", "a/b\0c", "é" * 300, "", "." * 5, "influxdb http://h:8086 v1 k8s"])
+def test_no_identity_leaves_its_directory(identity: str, tmp_path: Path) -> None:
+    name = directory_name(identity)
+    assert (tmp_path / name).resolve().parent == tmp_path.resolve()
+    assert len(name) < 100
+    assert name != directory_name(identity, 2) != directory_name(identity + "x")
+    (tmp_path / name).mkdir()
+
+
+def test_only_sinks_with_a_wire_get_a_spool(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Plain:
+        name = "Plain"
+
+        async def export(self, batch: DataBatch) -> None: ...
+
+        async def stop(self) -> None: ...
+
+    plain, wires = Plain(), [ScriptedWire(), ScriptedWire()]
+    found = with_spools([plain, *wires], str(tmp_path), SpoolLimits(), clock=lambda: NOW)
+    assert found[0] is plain
+    assert [type(one) for one in found[1:]] == [SpooledSink, SpooledSink]
+    assert with_spools([plain, *wires], "off", SpoolLimits(), clock=lambda: NOW) == [plain, *wires]
+    assert caplog.text == ""
+
+
+def test_delays_double_up_to_a_bound_with_jitter() -> None:
+    longest, shortest = Backoff(lambda: 1.0), Backoff(lambda: 0.0)
+    assert [longest.failed() for _ in range(7)] == [1, 2, 4, 8, 16, 30, LONGEST_S]
+    assert [shortest.failed() for _ in range(3)] == [0.5, 1, 2]
+    assert longest.failed(90.0) == 90.0
+    assert longest.failed(1e9) == LONGEST_ASKED_S
+    longest.succeeded()
+    assert longest.failed() == 1
+
+
+def test_the_dead_letter_file_is_bounded(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path, Disk())
+    for i in range(60):
+        letters.write([Refused(f"line{i} value=1i 1\n".encode() * 10_000, 10_000, "too\nlong")], NOW)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes.keys() == {"dead-letters", "dead-letters.old"}
+    assert max(sizes.values()) <= MOST_BYTES
+    assert sizes["dead-letters.old"] > MOST_BYTES - 2 * LINES_BYTES
+    text = letters.path.read_text()
+    assert "line59 value=1i 1" in text
+    assert "# and others, left out here" in text
