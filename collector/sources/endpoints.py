@@ -8,7 +8,7 @@ the light cadence         the light one     the summary
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from collector.core.light import LightSample
@@ -18,6 +18,7 @@ from collector.core.samplegroup import SampleGroup
 from collector.kube.objects import Node
 from collector.sources.cadvisor import decode_cadvisor, request_body
 from collector.sources.cadvisortext import LACKING_IN_SUMMARY, decode_text
+from collector.sources.fallback import NOT_SERVED
 from collector.sources.kubelet import SUMMARY_PATH
 from collector.sources.lightsummary import from_summary
 from collector.sources.projection import AVAILABLE, decode_together
@@ -65,6 +66,8 @@ class SourcePlan(Generic[S]):
     """Read instead where a kubelet does not serve `first`."""
     addition: Endpoint[S] | None = None
     """Read as well, and merged into the sample of the others."""
+    not_served: frozenset[str] = NOT_SERVED
+    """Reasons of a FetchError that say a kubelet does not serve `first`."""
 
 
 CONTAINERS_PATH: Final = "/stats/container/"
@@ -85,6 +88,8 @@ SUMMARY: Final = Endpoint(
     in_place=True,
     decode_together=decode_together if AVAILABLE else None,
 )
+SUMMARY_BELOW: Final = replace(SUMMARY, path=f"{SUMMARY_PATH}/")
+"""Where Heapster asked. Kubelets serve both; what stands in for one may serve only this."""
 ADDITION: Final = Endpoint(
     "kubelet_cadvisor",
     TEXT_PATH,
@@ -101,7 +106,7 @@ def plan_of(settings: SourceSettings) -> SourcePlan[NodeSample]:
         case "kubernetes.cadvisor":
             return SourcePlan(_text(settings.keep_cgroup))
         case _:
-            return SourcePlan(SUMMARY, addition=addition)
+            return SourcePlan(SUMMARY, SUMMARY_BELOW, addition, frozenset({"not_found", "redirect"}))
 
 
 def light_plan(known: Callable[[str], object | None]) -> SourcePlan[LightSample]:

@@ -18,7 +18,7 @@ from collector.errors import DecodeError, FetchError, ScrapeError
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node
 from collector.sources.endpoints import Body, Endpoint, S, SourcePlan
-from collector.sources.fallback import NOT_SERVED, Fallbacks
+from collector.sources.fallback import Fallbacks
 from collector.sources.fanout import Reply, fan_out
 from collector.sources.kubelet import KubeletTarget
 
@@ -173,7 +173,7 @@ class Rounds(Generic[S]):
         try:
             return await self._fetched(question, endpoint, start, end)
         except FetchError as error:
-            if error.reason not in NOT_SERVED:
+            if error.reason not in self.plan.not_served:
                 raise
             answer = await self._fetched(question, fallback, start, end)
             self._fallbacks.note(question.node, str(endpoint), str(fallback), error)

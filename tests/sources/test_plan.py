@@ -15,8 +15,8 @@ def paths(text: str) -> list[str | None]:
 @pytest.mark.parametrize(
     ("text", "first", "fallback", "addition"),
     [
-        ("kubernetes.summary_api:", "/stats/summary", None, None),
-        ("kubernetes.summary_api:?cadvisor=true", "/stats/summary", None, "/metrics/cadvisor"),
+        ("kubernetes.summary_api:", "/stats/summary", "/stats/summary/", None),
+        ("kubernetes.summary_api:?cadvisor=true", "/stats/summary", "/stats/summary/", "/metrics/cadvisor"),
         ("kubernetes:", "/stats/container/", "/stats/summary", None),
         ("kubernetes:?cadvisor=1", "/stats/container/", "/stats/summary", "/metrics/cadvisor"),
         ("kubernetes.cadvisor:", "/metrics/cadvisor", None, None),

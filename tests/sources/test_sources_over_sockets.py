@@ -41,6 +41,7 @@ class Kubelet:
         self.answers = {
             "POST /stats/container/": answers.get("containers"),
             "GET /stats/summary": answers.get("summary"),
+            "GET /stats/summary/": answers.get("below"),
             "GET /metrics/cadvisor": answers.get("text"),
         }
         self.asked: list[Asked] = []
@@ -186,6 +187,17 @@ async def test_where_the_summary_fails_too_nothing_is_remembered() -> None:
             await cluster.tick()
             assert kubelet.counted() == {"POST /stats/container/": 1, "GET /stats/summary": 1}
     assert cluster.manager.report.failed == {"not_found": 1}
+
+
+@pytest.mark.parametrize("refusal", [None, ("301 Moved Permanently", b"<a href=/stats/summary/>")])
+async def test_a_summary_that_is_only_where_heapster_asked_is_found_there(refusal: tuple[str, bytes] | None) -> None:
+    kubelet = Kubelet(below=ok(SUMMARY[0]), **({} if refusal is None else {"summary": refusal}))
+    async with FakeKubelet(kubelet.script) as server, KubeletClient(options()) as client:
+        cluster = Cluster("kubernetes.summary_api:", client, server.port)
+        assert f"node:{NAME}" in await cluster.tick()
+        assert kubelet.counted() == {"GET /stats/summary": 1, "GET /stats/summary/": 1}
+        assert f"node:{NAME}" in await cluster.tick()
+        assert kubelet.counted() == {"GET /stats/summary/": 1}
 
 
 async def test_with_cadvisor_the_summary_gains_what_it_lacks_and_loses_nothing() -> None:
