@@ -45,15 +45,19 @@ class Material:
 
     def groups(self, minute: int) -> list[SampleGroup]:
         """The same, decoded together as a scrape does it."""
-        bodies, read_at = self.bodies(minute), (ORIGIN + 60 * minute) * 1_000_000_000
+        return self.groups_of(self.bodies(minute), (ORIGIN + 60 * minute) * 1_000_000_000)
+
+    @staticmethod
+    def groups_of(bodies: Sequence[bytes], read_at: int) -> list[SampleGroup]:
+        """Answers read at `read_at` (ns since the epoch), decoded together as many at a time as in a scrape."""
         return [
             decode_together(bodies[start : start + DECODED_TOGETHER], read_at)[0]
             for start in range(0, len(bodies), DECODED_TOGETHER)
         ]
 
-    def batch_of_groups(self, minute: int, groups: Sequence[SampleGroup]) -> DataBatch:
-        """As `batch`."""
-        batch = DataBatch(self.entities, self.metrics, ORIGIN * 1_000_000_000 + minute * MINUTE)
+    def placed_groups(self, groups: Sequence[SampleGroup]) -> DataBatch:
+        """As `placed`, the way a scrape does it."""
+        batch = self._next()
         intake = Intake(batch)
         for group in groups:
             intake.add_group(group)
@@ -67,13 +71,16 @@ class Material:
 
     def placed(self, samples: Sequence[NodeSample]) -> DataBatch:
         """A batch of them, one minute after the one before; neither processed nor frozen."""
-        self._minute += 1
-        batch = DataBatch(self.entities, self.metrics, ORIGIN * 1_000_000_000 + self._minute * MINUTE)
+        batch = self._next()
         intake = Intake(batch)
         for sample in samples:
             intake.add(sample)
         intake.flush()
         return batch
+
+    def _next(self) -> DataBatch:
+        self._minute += 1
+        return DataBatch(self.entities, self.metrics, ORIGIN * 1_000_000_000 + self._minute * MINUTE)
 
     @cached_property
     def finished(self) -> tuple[DataBatch, DataBatch]:
