@@ -7,7 +7,7 @@ import logging
 import resource
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from collector import __version__, startup
 from collector.api import aggregated
@@ -15,14 +15,10 @@ from collector.api.dispatch import Dispatcher
 from collector.api.route import Context, LastBatch
 from collector.api.security import main_port_security
 from collector.api.server import ApiServer
-from collector.core.contracts import Sink
 from collector.core.entities import EntityTable
 from collector.core.metrics import DYNAMIC_LIMIT, Kind, MetricTable
 from collector.core.store import MetricStore
-from collector.core.visibility import Visibility
 from collector.durations import format_duration
-from collector.errors import UsageError
-from collector.history.contracts import HistoricalSink, History
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import KubeState, Listers
@@ -32,7 +28,6 @@ from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
 from collector.processors import build_pipeline, pipeline_steps
-from collector.processors.labels import BUILT_IN, LabelCopier
 from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
 from collector.sources.endpoints import plan_of
@@ -41,15 +36,12 @@ from collector.sources.rounds import ScrapeReport
 from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
-from sinks.base import SinkUri, build
+from collector.wanted import built_sinks, label_copier, past_of, spool_limits
 from sinks.manager import Outcome, SinkManager
 from sinks.runner.place import with_spools
 from sinks.spool.account import Balance
-from sinks.spool.spool import SpoolLimits
 
 log = logging.getLogger(__name__)
-EMBEDDED = "history"
-"""Key of the sink that answers the historical API without being named."""
 
 
 class Collector:
@@ -76,14 +68,14 @@ class Collector:
         self._copier = label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
         self.metrics = SelfMetrics(__version__)
-        built = _build_sinks(options)
+        built = built_sinks(options)
         sinks = [sink for _, sink in built]
-        self.history = _history(options, built)
+        self.history = past_of(options, built)
         stores = [sink for sink in sinks if isinstance(sink, MetricStore)]
         self._stored = bool(stores) or not options.disable_metric_sink
         self.store = stores[0] if stores else MetricStore(clock=clock)
         """Stays empty with --disable-metric-sink."""
-        offered = with_spools(sinks, options.spool_dir, _spool_limits(options), clock=clock)
+        offered = with_spools(sinks, options.spool_dir, spool_limits(options), clock=clock)
         self._given_sinks = offered
         self.sinks = SinkManager(
             [*offered, self.store] if self._stored and not stores else offered,
@@ -368,48 +360,6 @@ async def serve(options: Options) -> None:
         await collector.stop()
 
 
-def _build_sinks(options: Options) -> list[tuple[str, Sink]]:
-    """The sinks asked for, each with its URI.
-
-    One that cannot be built is left out; when none can, that is a UsageError (K26).
-    """
-    sinks: list[tuple[str, Sink]] = []
-    faults: list[str] = []
-    for text in options.sink:
-        try:
-            sinks.append((text, build(text, visibility=Visibility(options.extended_metrics))))
-        except UsageError as error:
-            faults += error.faults
-    if faults and not sinks:
-        raise UsageError(*faults)
-    for fault in faults:
-        log.error("a sink is left out: %s", fault)
-    return sinks
-
-
-def _history(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | None:
-    """What answers the historical API: the sink that --historical-source names, else the embedded history if any.
-
-    Raises UsageError (behaviour reference, 1.7).
-    """
-    named = options.historical_source
-    if not named:
-        embedded = (sink for text, sink in sinks if SinkUri.parse(text).key == EMBEDDED)
-        found = next(embedded, None)
-        return found.history() if isinstance(found, HistoricalSink) else None
-    wanted = SinkUri.parse(named)
-    for text, sink in sinks:
-        if SinkUri.parse(text) == wanted:
-            history = sink.history() if isinstance(sink, HistoricalSink) else None
-            if history is None:
-                raise UsageError(
-                    f"--historical-source={wanted}: this sink cannot be asked about the past; sinks that can are "
-                    "influxdb (without api=v2) and history"
-                )
-            return history
-    raise UsageError(f"--historical-source={wanted} is none of the sinks: write it exactly as one --sink")
-
-
 def _counts(balance: Balance) -> Counts:
     return {
         "offered": balance.scraped,
@@ -418,25 +368,3 @@ def _counts(balance: Balance) -> Counts:
         "dropped": balance.dropped,
         "queued": balance.queued,
     }
-
-
-def _spool_limits(options: Options) -> SpoolLimits:
-    return SpoolLimits(
-        max_bytes=options.spool_max_bytes,
-        max_age_ns=options.spool_max_age,
-        sync="each" if options.spool_fsync == "each" else "interval",
-    )
-
-
-def label_copier(options: Options) -> LabelCopier:
-    """The copier of the three label flags. Raises UsageError for a stored label that would replace a built-in one."""
-    stored: dict[str, str] = {}
-    for text in options.store_label:
-        new, renames, old = text.partition("=")
-        stored[old if renames else new] = new  # as in Heapster, of two names for one label the last one counts
-    taken = sorted(set(stored.values()) & BUILT_IN)
-    if taken:
-        raise UsageError(
-            f"--store-label would replace the built-in label {', '.join(taken)}: store it under another name"
-        )
-    return LabelCopier(tuple(stored.items()), frozenset(options.ignore_label), options.label_separator)

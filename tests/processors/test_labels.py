@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.app import label_copier
 from collector.options import parse
 from collector.processors.labels import LabelCopier
+from collector.wanted import label_copier
 
 PLAIN = LabelCopier()
 

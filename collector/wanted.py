@@ -1,0 +1,83 @@
+"""What the flags ask for: the sinks, the one that keeps the past, their spools, the labels that are copied."""
+
+import logging
+from collections.abc import Sequence
+
+from collector.core.contracts import Sink
+from collector.core.visibility import Visibility
+from collector.errors import UsageError
+from collector.history.contracts import HistoricalSink, History
+from collector.options import Options
+from collector.processors.labels import BUILT_IN, LabelCopier
+from sinks.base import SinkUri, build
+from sinks.spool.spool import SpoolLimits
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = "history"
+"""Key of the sink that answers the historical API without being named."""
+
+
+def built_sinks(options: Options) -> list[tuple[str, Sink]]:
+    """The sinks asked for, each with its URI.
+
+    One that cannot be built is left out; when none can, that is a UsageError (K26).
+    """
+    sinks: list[tuple[str, Sink]] = []
+    faults: list[str] = []
+    for text in options.sink:
+        try:
+            sinks.append((text, build(text, visibility=Visibility(options.extended_metrics))))
+        except UsageError as error:
+            faults += error.faults
+    if faults and not sinks:
+        raise UsageError(*faults)
+    for fault in faults:
+        log.error("a sink is left out: %s", fault)
+    return sinks
+
+
+def past_of(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | None:
+    """What answers the historical API: the sink that --historical-source names, else the embedded history if any.
+
+    Raises UsageError (behaviour reference, 1.7).
+    """
+    named = options.historical_source
+    if not named:
+        embedded = (sink for text, sink in sinks if SinkUri.parse(text).key == EMBEDDED)
+        found = next(embedded, None)
+        return found.history() if isinstance(found, HistoricalSink) else None
+    wanted = SinkUri.parse(named)
+    for text, sink in sinks:
+        if SinkUri.parse(text) == wanted:
+            history = sink.history() if isinstance(sink, HistoricalSink) else None
+            if history is None:
+                raise UsageError(
+                    f"--historical-source={wanted}: this sink cannot be asked about the past; sinks that can are "
+                    "influxdb (without api=v2) and history"
+                )
+            return history
+    raise UsageError(f"--historical-source={wanted} is none of the sinks: write it exactly as one --sink")
+
+
+def spool_limits(options: Options) -> SpoolLimits:
+    """How much and how long a spool keeps, and when it is sure of it."""
+    return SpoolLimits(
+        max_bytes=options.spool_max_bytes,
+        max_age_ns=options.spool_max_age,
+        sync="each" if options.spool_fsync == "each" else "interval",
+    )
+
+
+def label_copier(options: Options) -> LabelCopier:
+    """The copier of the three label flags. Raises UsageError for a stored label that would replace a built-in one."""
+    stored: dict[str, str] = {}
+    for text in options.store_label:
+        new, renames, old = text.partition("=")
+        stored[old if renames else new] = new  # as in Heapster, of two names for one label the last one counts
+    taken = sorted(set(stored.values()) & BUILT_IN)
+    if taken:
+        raise UsageError(
+            f"--store-label would replace the built-in label {', '.join(taken)}: store it under another name"
+        )
+    return LabelCopier(tuple(stored.items()), frozenset(options.ignore_label), options.label_separator)
