@@ -114,7 +114,8 @@ def _sections(body: bytes) -> dict[bytes, bytes] | None:
         if body.startswith(b"# TYPE ", at):
             name = body[at + 7 : body.find(b" ", at + 7, end)]
             first = body.find(b"\n", at) + 1
-            if name in found or (first < end and not body.startswith(name, first)):
+            # A name that is cut short, or missing, would hide samples: the first one tells.
+            if name in found or (first < end and body[first : first + len(name) + 1] not in {name + b"{", name + b" "}):
                 return None
             if name in _FAMILIES:
                 found[name] = body[at:end]

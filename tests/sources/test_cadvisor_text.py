@@ -64,7 +64,8 @@ def test_every_recording_decodes_to_what_the_slow_decoder_finds(name: str) -> No
 
 
 names = st.sampled_from(["container_memory_cache", "container_cpu_load_average_10s", "machine_cpu_cores", "up"])
-label_names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True)
+# Names that begin with two underscores are reserved, and the reference refuses them.
+label_names = st.from_regex(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True)
 values = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('\\"\n{}, ='), max_size=12
 )

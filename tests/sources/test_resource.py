@@ -263,6 +263,15 @@ def test_what_a_kubelet_prints_is_read_back_exactly(rows, random):
     assert {key: values[:START] for key, values in sample.items()} == expected
 
 
+@pytest.mark.parametrize("broken", [b"# TYPE  container_cpu", b"# TYPE container cpu", b"# TYPE container_ cpu"])
+def test_a_family_whose_name_is_not_that_of_its_samples_is_read_line_by_line(broken):
+    whole = recorded(RECORDED[0])
+    mutated = whole.replace(b"# TYPE container_cpu", broken, 1)
+    assert mutated != whole
+    assert resource._sections(mutated) is None
+    assert told(decode_resource(mutated, "node-a", READ_AT)) == told(decode_resource(whole, "node-a", READ_AT))
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(RECORDED), st.data())
 def test_whatever_is_done_to_an_answer_both_ways_read_the_same_or_nothing(name, data):
