@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import resource
-import signal
 import time
 from collections.abc import Callable
 
@@ -30,6 +29,7 @@ from collector.options import SECOND, Options
 from collector.processors import build_pipeline, pipeline_steps
 from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
+from collector.signals import stop_requested
 from collector.sources.endpoints import plan_of
 from collector.sources.kubelet import KubeletClient, KubeletOptions
 from collector.sources.rounds import ScrapeReport
@@ -160,7 +160,7 @@ class Collector:
         client = KubeletClient(self._kubelet_options(connection, token))
         await client.start()
         self._closing.push_async_callback(client.close)
-        self.sinks.leave_out(await startup.failed_sinks(self._given_sinks))
+        self.sinks.leave_out(await startup.failed_sinks(self._given_sinks, asked_for=bool(options.sink)))
         self.sinks.start()
         self._closing.push_async_callback(self.sinks.stop, options.stop_timeout / SECOND)
         monitor = LoopMonitor(self.metrics.loop_blocked)
@@ -335,10 +335,7 @@ def _allow_many_connections() -> None:
 async def serve(options: Options) -> None:
     """The collector as a service: until SIGTERM or SIGINT, then stopped in order. Raises StartError."""
     collector = Collector(options)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = stop_requested()
     starting = asyncio.create_task(collector.start(), name="start")
     waiting = asyncio.create_task(stopped.wait(), name="signal")
     await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -41,7 +41,12 @@ class Options:
     source: tuple[str, ...] = _flag(
         (), "where metrics come from; exactly one, such as kubernetes.summary_api:?kubeletHttps=true", kind="source"
     )
-    sink: tuple[str, ...] = _flag((), "where metrics go; may be repeated, see docs/sinks.md", kind="sink")
+    sink: tuple[str, ...] = _flag(
+        (),
+        "where metrics go; may be repeated, see docs/sinks.md; none: the embedded history, in $STATE_DIRECTORY or "
+        "/var/lib/heapster where there is one that can be written to",
+        kind="sink",
+    )
     metric_resolution: int = _flag(
         60 * SECOND,
         "length of one window: how often metrics are collected",

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from collector.core.contracts import Sink
 from collector.core.visibility import Visibility
@@ -10,22 +11,27 @@ from collector.history.contracts import HistoricalSink, History
 from collector.options import Options
 from collector.processors.labels import BUILT_IN, LabelCopier
 from sinks.base import SinkUri, build
+from sinks.runner.place import state_directory
 from sinks.spool.spool import SpoolLimits
 
 log = logging.getLogger(__name__)
 
 EMBEDDED = "history"
-"""Key of the sink that answers the historical API without being named."""
+"""Key of the sink that answers the historical API without being named, and that is there without being asked for."""
+
+UNASKED = "max_bytes=1073741824"
+"""How much the embedded history may take where nobody asked for it: the volume may be small and the cluster large."""
 
 
 def built_sinks(options: Options) -> list[tuple[str, Sink]]:
     """The sinks asked for, each with its URI.
 
-    One that cannot be built is left out; when none can, that is a UsageError (K26).
+    One that cannot be built is left out; when none can, that is a UsageError (K26). With none asked for it is the
+    embedded history, where there is a place for it: `--sink=metric` asks for none.
     """
     sinks: list[tuple[str, Sink]] = []
     faults: list[str] = []
-    for text in options.sink:
+    for text in options.sink or _sink_of_nobody():
         try:
             sinks.append((text, build(text, visibility=Visibility(options.extended_metrics))))
         except UsageError as error:
@@ -35,6 +41,15 @@ def built_sinks(options: Options) -> list[tuple[str, Sink]]:
     for fault in faults:
         log.error("a sink is left out: %s", fault)
     return sinks
+
+
+def _sink_of_nobody() -> list[str]:
+    state = state_directory()
+    if state is None:
+        return []
+    directory = state / "history"
+    log.info("no sink is asked for: the past is kept in %s; --sink=metric keeps none", directory)
+    return [f"{EMBEDDED}:{quote(str(directory))}?{UNASKED}"]
 
 
 def past_of(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | None:
