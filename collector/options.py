@@ -100,6 +100,13 @@ class Options:
         kind="duration",
         minimum=0,
     )
+    shutdown_delay_duration: int = _flag(
+        0,
+        "how long the collector goes on as before after a signal to stop, not ready any more but answering, so that "
+        "no request is sent to it when it ends",
+        kind="duration",
+        minimum=0,
+    )
     spool_dir: str = _flag(
         "auto",
         "where what a sink has not taken yet is kept on disk, a directory for each sink; auto: $STATE_DIRECTORY or "
