@@ -170,8 +170,28 @@ class Options:
     )
     cert_dir: str = _flag(
         "apiserver.local.config/certificates",
-        "directory of the pair apiserver.crt and apiserver.key, made when no other pair is given",
+        "directory of the certificate and the CA made when no other pair is given; where it cannot be written to they "
+        "are kept in memory",
         kind="text",
+        group="api",
+    )
+    service_name: str = _flag(
+        "heapster",
+        "the service that leads to the second server: its own certificate is for it",
+        kind="text",
+        group="api",
+    )
+    service_namespace: str = _flag(
+        "",
+        "the namespace of that service; empty for $POD_NAMESPACE, or the one this pod runs in, or kube-system",
+        kind="text",
+        group="api",
+    )
+    patch_apiservices: bool = _flag(
+        True,
+        "write the CA of the own certificate into the caBundle of the APIServices of metrics.k8s.io that lead to that "
+        "service",
+        kind="bool",
         group="api",
     )
     tls_cert_file: str = _flag("", "certificate of the second server, PEM", kind="text", group="api")
