@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 
 from collector import __version__, startup
-from collector.api import aggregated
-from collector.api.dispatch import Dispatcher
 from collector.api.route import Context, LastBatch
+from collector.api.second import SecondApi
 from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.entities import EntityTable
@@ -38,6 +37,7 @@ from collector.sources.rounds import ScrapeReport
 from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
+from collector.vitals import LIGHT, LOOP, LOOP_LIMIT_S, TICKS, Pulse, Vitals, stuck_limit
 from collector.wanted import built_sinks, label_copier, past_of, spool_limits, warm_sink
 from sinks.manager import Outcome, SinkManager
 from sinks.runner.place import with_spools
@@ -92,6 +92,7 @@ class Collector:
         self._last_batch: LastBatch | None = None
         self._refused_metrics = 0
         self._settled = False
+        self.vitals = Vitals()
         self._listers = Listers()
         context = self._context = Context(
             self.store,
@@ -103,6 +104,7 @@ class Collector:
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
             last_batch=None if self._stored else lambda: self._last_batch,
+            vitals=self.vitals,
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
         )
         certificates, gate = main_port_security(options)
@@ -155,14 +157,14 @@ class Collector:
         )
         self._closing.push_async_callback(connection.close)
         # Before there is any data: while its discovery is not answered, kubectl complains and no namespace can go.
-        served = Dispatcher(self._context, aggregated.ROUTES, aggregated.API_ROOTS, aggregated.MANNER)
-        self.secure = await start_if_asked(options, self._context, connection, served)
+        self.secure = await start_if_asked(options, self._context, connection, SecondApi(self._context))
         if self.secure is not None:
             self._closing.push_async_callback(self.secure.stop)
         state = KubeState(connection, listers=self._listers)
         await state.start()
         self._closing.push_async_callback(state.stop)
         await state.wait_synced(options.kube_start_timeout / SECOND)
+        self.vitals.synced = True
         token = ClusterToken(connection)
         client = KubeletClient(self._kubelet_options(connection, token))
         await client.start()
@@ -172,6 +174,7 @@ class Collector:
         self._closing.push_async_callback(self.sinks.stop, options.stop_timeout / SECOND)
         monitor = LoopMonitor(self.metrics.loop_blocked)
         monitor.start()
+        self.vitals.watch(LOOP, Pulse("the event loop", monitor.idle, LOOP_LIMIT_S))
         self._closing.push_async_callback(monitor.stop)
 
         pipeline = build_pipeline(
@@ -206,6 +209,8 @@ class Collector:
             lost=self.metrics.tick_lost,
             clock=self._clock,
         )
+        limit = stuck_limit(options.metric_resolution, options.scrape_timeout)
+        self.vitals.watch(TICKS, Pulse("the cycle of collecting", self._manager.idle, limit))
         if self.secure is not None and options.light_resolution:
             self.light = LightCadence(
                 options,
@@ -218,6 +223,8 @@ class Collector:
                 clock=self._clock,
             )
             restored.light(self.light.store)
+            limit = stuck_limit(options.light_resolution, options.scrape_timeout)
+            self.vitals.watch(LIGHT, Pulse("the light cadence", self.light.idle, limit))
         settle_garbage_collector()
         # What stays set aside at the end of the process counts as leaked by DuckDB's binding, which then says so.
         self._closing.callback(gc.unfreeze)
@@ -360,6 +367,8 @@ async def serve(options: Options) -> None:
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+        collector.vitals.stopping = True
+        await asyncio.wait({running}, timeout=options.shutdown_delay_duration / SECOND)
         log.info("stopping: batches under way are delivered within %s", format_duration(options.stop_timeout))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -65,6 +65,10 @@ class LightCadence:
         """Ask at once, and then once a window, until cancelled."""
         await self._cadence.run()
 
+    def idle(self) -> float:
+        """Seconds since a round ended, see `Cadence.idle`."""
+        return self._cadence.idle()
+
     async def scrape(self, end: int) -> ScrapeReport:
         """One round now, that of the window which ends at `end` (ns since the epoch)."""
         return await self._source.scrape(end)

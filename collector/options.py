@@ -105,6 +105,13 @@ class Options:
         kind="duration",
         minimum=0,
     )
+    shutdown_delay_duration: int = _flag(
+        0,
+        "how long the collector goes on as before after a signal to stop, not ready any more but answering, so that "
+        "no request is sent to it when it ends",
+        kind="duration",
+        minimum=0,
+    )
     spool_dir: str = _flag(
         "auto",
         "where what a sink has not taken yet is kept on disk, a directory for each sink; auto: $STATE_DIRECTORY or "
@@ -173,8 +180,28 @@ class Options:
     )
     cert_dir: str = _flag(
         "apiserver.local.config/certificates",
-        "directory of the pair apiserver.crt and apiserver.key, made when no other pair is given",
+        "directory of the certificate and the CA made when no other pair is given; where it cannot be written to they "
+        "are kept in memory",
         kind="text",
+        group="api",
+    )
+    service_name: str = _flag(
+        "heapster",
+        "the service that leads to the second server: its own certificate is for it",
+        kind="text",
+        group="api",
+    )
+    service_namespace: str = _flag(
+        "",
+        "the namespace of that service; empty for $POD_NAMESPACE, or the one this pod runs in, or kube-system",
+        kind="text",
+        group="api",
+    )
+    patch_apiservices: bool = _flag(
+        True,
+        "write the CA of the own certificate into the caBundle of the APIServices of metrics.k8s.io that lead to that "
+        "service",
+        kind="bool",
         group="api",
     )
     tls_cert_file: str = _flag("", "certificate of the second server, PEM", kind="text", group="api")

@@ -98,6 +98,19 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     # Answering.
     OwnMetric("http_requests_total", _C, ("handler", "method", "code"), "Requests answered"),
     OwnMetric("http_request_duration_seconds", _H, ("handler",), "Time to answer a request", _FAST),
+    # Being found and verified.
+    OwnMetric(
+        "heapster_own_certificate_expiry_seconds",
+        _G,
+        ("certificate",),
+        "End of the second server's own certificate, and of the CA that signed it, Unix time",
+    ),
+    OwnMetric(
+        "heapster_apiservice_ca_bundle",
+        _G,
+        ("apiservice", "state"),
+        "1 for how it stands with the caBundle of an APIService, 0 for what was before",
+    ),
     # What runs.
     OwnMetric("heapster_build_info", _G, ("version", "python_version"), "1 for the version that runs"),
 )
@@ -284,6 +297,17 @@ class SelfMetrics:
         now = time.time()
         for name, value in ((REQUESTS, seconds), (REQUEST_BYTES, request_bytes), (RESPONSE_BYTES, response_bytes)):
             self._windows[name].add(handler, value, now)
+
+    def certificate_until(self, certificate: str, timestamp: float) -> None:
+        """The certificate of our own that is shown, `serving`, or its `ca`, is good until then, Unix time."""
+        self._child("heapster_own_certificate_expiry_seconds", certificate).set(timestamp)
+
+    def apiservice(self, name: str, state: str) -> None:
+        """How it stands with the CA bundle of an APIService: one word of a small set."""
+        for metric, *labels in [key for key in self._children if key[0] == "heapster_apiservice_ca_bundle"]:
+            if labels[0] == name:
+                self._child(metric, *labels).set(0)
+        self._child("heapster_apiservice_ca_bundle", name, state).set(1)
 
     def loop_blocked(self, seconds: float) -> None:
         """The event loop came back this much later than it should have."""

@@ -16,7 +16,7 @@ from collector.api import offered
 from collector.api.dispatch import Dispatcher, Outcome
 from collector.api.gate import REFUSED, Ask, Gate
 from collector.api.negotiation import Compressor, heapster_encoding, standard_encoding
-from collector.api.route import Context
+from collector.api.route import Answer, Context, Viewing
 from collector.api.tls import ServingCertificates
 from collector.api.tlslink import TlsListener
 from collector.errors import StartError
@@ -44,7 +44,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 class Answering(Protocol):
     """What a server serves; `Dispatcher` is one."""
 
-    async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
+    async def answer(
+        self, method: str, target: str, headers: Mapping[str, str], viewer: Viewing | None = None
+    ) -> Outcome:
         """The answer to one request; `target` is as it stood in the request line. Never raises."""
 
 
@@ -148,12 +150,14 @@ class ApiServer:
 
     async def _outcome(self, request: web.BaseRequest) -> Outcome:
         target = _target(request)
+        viewer: Viewing | None = None
         if self._gate is not None:
             ask = Ask(request.method, target, request.headers.items(), request.get_extra_info("peer"))
-            refusal = await self._gate.refusal(ask)
-            if refusal is not None:
-                return Outcome(refusal, REFUSED, api=False)
-        return await self._dispatcher.answer(request.method, target, request.headers)
+            admitted = await self._gate.admit(ask)
+            if isinstance(admitted, Answer):
+                return Outcome(admitted, REFUSED, api=False)
+            viewer = admitted
+        return await self._dispatcher.answer(request.method, target, request.headers, viewer)
 
 
 async def _send(request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from collector.sim.access import FORBIDDEN_TOKEN, FORBIDDEN_USER
+from collector.sim.apiservices import ApiServices
 from collector.sim.apiwire import JSON_TYPE, encode, read_continue, read_selector, status_body, write_continue
 from collector.sim.config import SimConfig
 from collector.sim.inventory import Collection
@@ -33,7 +34,7 @@ class ApiServer:
 
     `fail_next(n)` answers 500 to so many requests, `refuse(True)` drops every connection that asks,
     `watches.drop()` breaks the open watches, `watches.expire()` makes all versions so far too old. `reviews` says who
-    is who and who may what.
+    is who and who may what, `apiservices` holds the APIService objects.
     """
 
     def __init__(self, config: SimConfig, origin: int, collections: dict[str, Collection]) -> None:
@@ -42,6 +43,7 @@ class ApiServer:
         self._failing = 0
         self._refusing = False
         self.watches = Watches(config, origin)
+        self.apiservices = ApiServices()
         self.reviews = Reviews({config.token: Account("kubernetes-admin", (MASTERS,))})
 
     def application(self) -> web.Application:
@@ -52,6 +54,7 @@ class ApiServer:
         for path, body in _DISCOVERY.items():
             app.router.add_get(path, _constant(body))
         self.reviews.add_routes(app.router)
+        self.apiservices.add_routes(app.router)
         app.router.add_get("/api/v1", _constant(_resources(self._collections)))
         app.router.add_get("/api/v1/{resource}", self._collection)
         app.router.add_get("/api/v1/{resource}/{name}", self._one)
