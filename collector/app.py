@@ -20,7 +20,9 @@ from collector.durations import format_duration
 from collector.errors import StartError
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
+from collector.kube.lease import Elector
 from collector.kube.listers import KubeState, Listers
+from collector.leading import elector_of
 from collector.light import LightCadence
 from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
@@ -88,7 +90,9 @@ class Collector:
             [*offered, *own, *([self._warm] if self._warm is not None else [])],
             offer_timeout=options.sink_export_data_timeout / SECOND,
             observer=self._exported,
+            leads=not options.leader_elect,
         )
+        self._elector: Elector | None = None
         self._last_batch: LastBatch | None = None
         self._refused_metrics = 0
         self._settled = False
@@ -156,6 +160,7 @@ class Collector:
             use_service_account=settings.use_service_account,
         )
         self._closing.push_async_callback(connection.close)
+        self._elector = elector_of(options, connection, self._lead)
         # Before there is any data: while its discovery is not answered, kubectl complains and no namespace can go.
         self.secure = await start_if_asked(options, self._context, connection, SecondApi(self._context))
         if self.secure is not None:
@@ -238,10 +243,15 @@ class Collector:
         parts = [asyncio.create_task(self._manager.run(), name="ticks")]
         if self.secure is not None:
             parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        if self._elector is not None:
+            parts.append(asyncio.create_task(self._elector.run(), name="leader election"))
         if self.light is not None:
             parts.append(asyncio.create_task(self.light.run(), name="light cadence"))
         try:
-            await asyncio.gather(*parts)
+            # Not gather, which would cancel them too: the one that gives the lease back is cancelled once.
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in ended:
+                part.result()
         finally:
             for part in parts:
                 part.cancel()
@@ -297,6 +307,10 @@ class Collector:
             token=token.current,
             renew_token=token.renew,
         )
+
+    def _lead(self, leads: bool) -> None:
+        self.metrics.led(leads=leads)
+        self.sinks.lead(leads=leads)
 
     def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
         self.metrics.exported(sink, seconds, outcome.value)

@@ -112,6 +112,30 @@ class Options:
         kind="duration",
         minimum=0,
     )
+    leader_elect: bool = _flag(
+        False,
+        "of several replicas one writes to the sinks they share, the holder of a Lease; all of them scrape and answer",
+        kind="bool",
+    )
+    leader_elect_resource_name: str = _flag("heapster", "name of the Lease", kind="text")
+    leader_elect_resource_namespace: str = _flag(
+        "", "its namespace; empty for $POD_NAMESPACE, or the one this pod runs in, or kube-system", kind="text"
+    )
+    leader_elect_lease_duration: int = _flag(
+        15 * SECOND, "a Lease not renewed for so long may be taken by another replica", kind="duration", minimum=SECOND
+    )
+    leader_elect_renew_deadline: int = _flag(
+        10 * SECOND,
+        "a replica that cannot renew the Lease for so long stops writing; shorter than the lease's duration",
+        kind="duration",
+        minimum=SECOND,
+    )
+    leader_elect_retry_period: int = _flag(
+        2 * SECOND,
+        "between two attempts to take or renew the Lease; shorter than the deadline",
+        kind="duration",
+        minimum=SECOND // 10,
+    )
     spool_dir: str = _flag(
         "auto",
         "where what a sink has not taken yet is kept on disk, a directory for each sink; auto: $STATE_DIRECTORY or "
@@ -289,6 +313,13 @@ class Options:
             found.append(f"{given} is given without {missing}: HTTPS takes a certificate and its key")
         if self.tls_client_ca and not self.tls_cert:
             found.append("--tls-client-ca is given without --tls-cert: only HTTPS knows client certificates")
+        if not self.leader_elect_retry_period < self.leader_elect_renew_deadline < self.leader_elect_lease_duration:
+            found.append(
+                f"--leader-elect-retry-period is {format_duration(self.leader_elect_retry_period)}, "
+                f"--leader-elect-renew-deadline {format_duration(self.leader_elect_renew_deadline)} and "
+                f"--leader-elect-lease-duration {format_duration(self.leader_elect_lease_duration)}: each must be "
+                "longer than the one before it"
+            )
         if not self.source:
             found.append("no Kubernetes source: give exactly one --source, such as kubernetes.summary_api:")
         elif len(self.source) > 1:

@@ -95,6 +95,7 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_exporter_dropped_points_total", _C, ("exporter", "reason"), "Values a sink will never have"),
     OwnMetric("heapster_exporter_queued_points", _G, ("exporter",), "Values waiting for a sink"),
     OwnMetric("heapster_exporter_queued_bytes", _G, ("exporter",), "Size of what is waiting for a sink"),
+    OwnMetric("heapster_leads", _G, (), "1 while this replica writes to the sinks that all replicas share, else 0"),
     # Answering.
     OwnMetric("http_requests_total", _C, ("handler", "method", "code"), "Requests answered"),
     OwnMetric("http_request_duration_seconds", _H, ("handler",), "Time to answer a request", _FAST),
@@ -308,6 +309,10 @@ class SelfMetrics:
             if labels[0] == name:
                 self._child(metric, *labels).set(0)
         self._child("heapster_apiservice_ca_bundle", name, state).set(1)
+
+    def led(self, *, leads: bool) -> None:
+        """Whether this replica writes to the shared sinks."""
+        self._child("heapster_leads").set(leads)
 
     def loop_blocked(self, seconds: float) -> None:
         """The event loop came back this much later than it should have."""
