@@ -61,9 +61,9 @@ async def test_a_kubelet_is_verified_by_the_address_that_is_dialled(
         FakeKubelet(serving(BODY), kubelet_tls, host) as kubelet,
         KubeletClient(options(authority)) as client,
     ):
-        for _ in range(3):
-            assert await client.fetch(kubelet.target("whatever")) == BODY
-    assert kubelet.connections == 1
+        for node in ("node-1", "node-1", "whatever", "whatever"):
+            assert await client.fetch(kubelet.target(node)) == BODY
+    assert kubelet.connections == 2  # a connection is lent to no other node
 
 
 async def test_a_kubelet_is_verified_by_the_name_of_its_node_where_asked_for(authority: Authority) -> None:
@@ -71,8 +71,54 @@ async def test_a_kubelet_is_verified_by_the_name_of_its_node_where_asked_for(aut
     assert await fetched(context, options(authority, verify_name="node")) == BODY
 
 
+@pytest.mark.parametrize("names", [["node-1"], ["127.0.0.1"], ["node-2", "127.0.0.1"], ["NODE-1", "127.0.0.2"]])
+async def test_a_certificate_is_good_for_the_nodes_name_or_the_address(authority: Authority, names: list[str]) -> None:
+    assert await fetched(authority.server(*names), options(authority)) == BODY
+
+
+@pytest.mark.parametrize(
+    ("names", "node"),
+    [
+        (["node-2", "127.0.0.2", "::1"], "node-1"),
+        (["node-1.example"], "node-1"),
+        (["node-1"], "node-1.example"),
+        (["*.example"], "node-1.example"),  # one label alone is nobody's domain
+        (["*.nodes.example"], "a.b.nodes.example"),
+    ],
+)
+async def test_a_certificate_for_neither_is_refused_and_says_whom_it_is_for(
+    authority: Authority, names: list[str], node: str
+) -> None:
+    async with (
+        FakeKubelet(serving(BODY), authority.server(*names)) as kubelet,
+        KubeletClient(options(authority)) as client,
+    ):
+        with pytest.raises(FetchError) as caught:
+            await client.fetch(kubelet.target(node))
+    assert caught.value.reason == "tls"
+    assert f"neither for {node} nor for 127.0.0.1, but for {names[0]}" in str(caught.value)
+    assert not kubelet.asked
+
+
+async def test_a_star_stands_for_the_first_label(authority: Authority) -> None:
+    context = authority.server("*.nodes.example")
+    async with FakeKubelet(serving(BODY), context) as kubelet, KubeletClient(options(authority)) as client:
+        assert await client.fetch(kubelet.target("node-1.nodes.example")) == BODY
+
+
+async def test_a_node_that_is_named_by_its_address_is_verified_by_it(authority: Authority) -> None:
+    context = authority.server("10.1.2.3")
+    async with FakeKubelet(serving(BODY), context) as kubelet, KubeletClient(options(authority)) as client:
+        assert await client.fetch(kubelet.target("10.1.2.3")) == BODY
+
+
+async def test_a_common_name_is_no_name(authority: Authority) -> None:
+    context = authority.server("elsewhere", common_name="node-1")
+    assert "but for elsewhere" in str(await failure(context, options(authority)))
+
+
 async def test_a_certificate_for_another_address_names_the_flag_for_the_other_way(authority: Authority) -> None:
-    fault = await failure(authority.server("node-1", "127.0.0.2"), options(authority))
+    fault = await failure(authority.server("node-1", "127.0.0.2"), options(authority, verify_name="address"))
     assert fault.reason == "tls"
     assert "shows a certificate that is not for 127.0.0.1" in str(fault)
     assert "--kubelet-verify-name=node" in str(fault)
@@ -84,14 +130,15 @@ async def test_a_certificate_of_another_node_is_refused(authority: Authority) ->
     assert "shows a certificate that is not for node-1" in str(fault)
 
 
-async def test_one_node_verified_by_name_lends_its_connection_to_no_other(authority: Authority) -> None:
+@pytest.mark.parametrize("name", ["any", "node"])
+async def test_one_node_verified_by_name_lends_its_connection_to_no_other(authority: Authority, name: str) -> None:
     context = authority.server("node-1")
     async with (
         FakeKubelet(serving(BODY), context) as kubelet,
-        KubeletClient(options(authority, verify_name="node")) as client,
+        KubeletClient(options(authority, verify_name=name)) as client,
     ):
         await client.fetch(kubelet.target("node-1"))
-        with pytest.raises(FetchError, match="is not for node-2"):
+        with pytest.raises(FetchError, match="for node-2"):
             await client.fetch(kubelet.target("node-2"))
 
 
@@ -119,7 +166,7 @@ async def test_a_certificate_is_refused_outside_of_its_time(
 
 async def test_insecure_takes_any_certificate(authority_named: Callable[[str], Authority], days: Days) -> None:
     context = authority_named("stranger").server("elsewhere", not_before=days(-9), not_after=days(-2))
-    assert await fetched(context, KubeletOptions(verify="insecure")) == BODY
+    assert await fetched(context, KubeletOptions(identity="insecure")) == BODY
 
 
 async def test_several_authorities_are_trusted_side_by_side(
@@ -335,8 +382,10 @@ async def test_a_missing_client_certificate_is_what_the_failure_names(
 async def test_a_client_certificate_that_cannot_be_used_does_not_start(authority: Authority, tmp_path: Path) -> None:
     certificate, _ = authority.client_files("other")
     nothing = str(tmp_path / "nothing.key")
-    with pytest.raises(StartError, match=f"client certificate {certificate} .key {nothing}."):
+    with pytest.raises(StartError, match=f"client key for the kubelets, {nothing} cannot be read"):
         await KubeletClient(options(authority, client_certificate=certificate, client_key=nothing)).start()
+    with pytest.raises(StartError, match=f"client certificate {certificate} .key {authority.file}. for the kubelets"):
+        await KubeletClient(options(authority, client_certificate=certificate, client_key=authority.file)).start()
 
 
 # That a link carries bytes faithfully.
