@@ -159,7 +159,10 @@ class Pins:
         """Write the file beside its place and put it there."""
         assert self.path is not None
         beside = self.path.with_name(f"{self.path.name}.new")
-        lines = (f"{uid} {pin.node} sha256:{pin.fingerprint} {pin.since}\n" for uid, pin in sorted(pins.items()))
+        lines = (
+            f"{uid} {pin.node} sha256:{pin.fingerprint} {pin.since}\n"
+            for uid, pin in sorted(pins.items(), key=lambda each: (each[1].node, each[0]))
+        )
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii", errors="backslashreplace") as opened:
             opened.write(_HEAD)
