@@ -69,7 +69,7 @@ class KubeletClient:
     def refresh(self) -> None:
         """Look whether certificates have changed, before each round: connections from before are not used again."""
         if self._identity is not None and self._identity.refresh():
-            self._pool.close_idle()
+            self._pool.retire()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -20,6 +20,8 @@ class LinkPool:
         self._places = asyncio.Semaphore(limit) if limit else None
         self._idle: dict[Peer, list[Link]] = {}
         self._used: set[Link] = set()
+        self._retired: set[Link] = set()
+        """Of those in use: not to be kept."""
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def take(self, peer: Peer) -> Link:
@@ -53,6 +55,9 @@ class LinkPool:
     def give(self, peer: Peer, link: Link) -> None:
         """Take back a link, which is kept unless it is closed."""
         self._used.discard(link)
+        if self._retired and link in self._retired:
+            self._retired.discard(link)
+            link.close()
         if self._places is not None:
             self._places.release()
         if link.closed:
@@ -67,8 +72,12 @@ class LinkPool:
         """Whether a link to `peer` is open and idle, as far as is known."""
         return peer in self._idle
 
-    def close_idle(self) -> None:
-        """Close the links that are not in use: what they were accepted by counts no longer."""
+    def retire(self) -> None:
+        """Use no link for another exchange that is open now: what it was accepted by counts no longer."""
+        self._close_idle()
+        self._retired = self._used.copy()
+
+    def _close_idle(self) -> None:
         for links in self._idle.values():
             for link in links:
                 link.close()
@@ -79,7 +88,7 @@ class LinkPool:
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        self.close_idle()
+        self._close_idle()
         for link in tuple(self._used):
             link.abort()
 

@@ -132,6 +132,7 @@ class KubeletIdentity:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.options |= ssl.OP_NO_RENEGOTIATION
+        context.hostname_checks_common_name = False
         context.check_hostname = self._mode == "verify" and self._name != "any"
         if self._mode == "verify":
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -168,9 +168,12 @@ async def test_a_node_that_is_named_by_its_address_is_verified_by_it(authority: 
         assert await client.fetch(kubelet.target("10.1.2.3")) == BODY
 
 
-async def test_a_common_name_is_no_name(authority: Authority) -> None:
-    context = authority.server("elsewhere", common_name="node-1")
-    assert "but for elsewhere" in str(await failure(context, options(authority)))
+@pytest.mark.parametrize("verify_name", ["any", "node", "address"])
+async def test_a_common_name_is_no_name(authority: Authority, verify_name: str) -> None:
+    context = authority.server(common_name="node-1" if verify_name != "address" else "127.0.0.1")
+    fault = await failure(context, options(authority, verify_name=verify_name))
+    assert fault.reason == "tls"
+    assert "for node-1" in str(fault) or "for 127.0.0.1" in str(fault)
 
 
 async def test_a_certificate_for_another_address_names_the_flag_for_the_other_way(authority: Authority) -> None:
@@ -259,6 +262,33 @@ async def test_an_authority_that_changes_counts_from_the_next_round_on(
         with pytest.raises(FetchError, match="none of the CAs"):  # a connection from before is not used again
             await client.fetch(kubelet.target())
         assert kubelet.connections == 1
+
+
+async def test_a_connection_in_use_while_an_authority_changes_is_not_used_again(
+    authority: Authority, kubelet_tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    shutil.copy(authority.file, file)
+    waiting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        waiting.set()
+        await go_on.wait()
+        writer.write(response("200 OK", BODY))
+
+    async with (
+        FakeKubelet(slowly, kubelet_tls) as kubelet,
+        KubeletClient(KubeletOptions(ca_files=(str(file),))) as client,
+    ):
+        fetching = asyncio.create_task(client.fetch(kubelet.target()))
+        await waiting.wait()
+        file.write_text(Path(authority.file).read_text() * 2)
+        client.refresh()
+        go_on.set()
+        assert await fetching == BODY
+        assert await client.fetch(kubelet.target()) == BODY
+        assert await client.fetch(kubelet.target()) == BODY
+    assert kubelet.connections == 2
 
 
 async def test_a_bundle_may_hold_comments_in_any_language(authority: Authority, tmp_path: Path) -> None:
