@@ -82,14 +82,43 @@ class Options:
     kubelet_ca_file: tuple[str, ...] = _flag(
         (), "CA bundle that signs the kubelets' serving certificates, beside the API server's CA", kind="list"
     )
-    kubelet_insecure_tls: bool = _flag(
-        False, "do not verify the kubelets' certificates (never do this outside a test)", kind="bool"
+    kubelet_certificate_authority: tuple[str, ...] = _flag(
+        (),
+        "CA files that sign the kubelets' serving certificates in place of the API server's CA; may be repeated, read "
+        "again when they change",
+        kind="list",
     )
-    kubelet_verify_name: str = _flag(
-        "address",
-        "what a kubelet's certificate must be for: the address that is dialled, or the name of its node",
+    kubelet_identity: str = _flag(
+        "verify",
+        "what is accepted of a kubelet: verify, a certificate that a CA signed for it; pin, the key its node showed "
+        "first; insecure, anything (never outside a test)",
         kind="text",
-        choices=("address", "node"),
+        choices=("verify", "pin", "insecure"),
+    )
+    kubelet_insecure_tls: bool = _flag(False, "the same as --kubelet-identity=insecure", kind="bool")
+    kubelet_verify_name: str = _flag(
+        "any",
+        "what a kubelet's certificate must be for: the address that is dialled, the name of its node, or either",
+        kind="text",
+        choices=("any", "address", "node"),
+    )
+    kubelet_pin_dir: str = _flag(
+        "auto",
+        "with --kubelet-identity=pin, the directory of the file kubelet-pins; auto: as for --spool-dir; off: the pins "
+        "last as long as the process",
+        kind="text",
+    )
+    kubelet_repin: tuple[str, ...] = _flag(
+        (), "nodes whose pins are forgotten at start, since their kubelets have new keys", kind="list"
+    )
+    kubelet_preferred_address_types: tuple[str, ...] = _flag(
+        (),
+        "types of node addresses in the order in which they are tried, of Hostname, InternalDNS, InternalIP, "
+        "ExternalDNS, ExternalIP; empty as in Heapster: the last InternalIP, else an ExternalIP",
+        kind="list",
+    )
+    kubelet_use_node_status_port: bool = _flag(
+        False, "ask each kubelet at the port its Node object states (status.daemonEndpoints)", kind="bool"
     )
     kube_start_timeout: int = _flag(
         60 * SECOND, "how long the first list of nodes, pods and namespaces may take", kind="duration", minimum=1

@@ -144,6 +144,8 @@ class Context:
     """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
     ledger: Callable[[], Sequence[Document]] = tuple
     """What became of every tick and every point, one document a sink."""
+    kubelets: Callable[[], Sequence[Document]] = tuple
+    """How each node's kubelet is, one document a node."""
     last_batch: Callable[[], LastBatch | None] | None = None
     """Knows the latest batch where the store keeps none (--disable-metric-sink)."""
 

@@ -46,6 +46,7 @@ class ApiServer:
         self.watches = Watches(config, origin)
         self.apiservices = ApiServices()
         self.leases = Leases()
+        self._token = config.token
         self.reviews = Reviews({config.token: Account("kubernetes-admin", (MASTERS,))})
 
     def application(self) -> web.Application:
@@ -73,6 +74,11 @@ class ApiServer:
         """Drop the connection of every request, or answer again."""
         self._refusing = refusing
 
+    def set_token(self, token: str) -> None:
+        """Let `token` be the one that may everything, in place of the one before."""
+        self.reviews.accounts[token] = self.reviews.accounts.pop(self._token)
+        self._token = token
+
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         if self._refusing and request.transport is not None:
@@ -87,7 +93,7 @@ class ApiServer:
                 resource = request.path.rpartition("/")[2]
                 message = f'{resource} is forbidden: User "{FORBIDDEN_USER}" cannot list resource "{resource}"'
                 return _status(403, "Forbidden", f'{message} in API group "" at the cluster scope')
-            if token != self._config.token:
+            if token != self._token:
                 return _status(401, "Unauthorized", "Unauthorized")
         try:
             return await handler(request)
