@@ -112,6 +112,7 @@ class Collector:
             vitals=self.vitals,
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
             kubelets=self.kubelets.states.document,
+            kubelet=self.kubelets.states.document_of,
         )
         certificates, gate = main_port_security(options)
         self.api = ApiServer(

@@ -7,6 +7,7 @@ ROUTES; a new group is a module, its routes here and, when it answers like Heaps
 
 from collector.api import (
     debug,
+    explain,
     export,
     health,
     historical,
@@ -23,7 +24,15 @@ from collector.api.route import Context, Route
 _OF_STORE = (*model.ROUTES, export.ROUTE, *metrics_plain.ROUTES, *prometheus.ROUTES)
 """These answer from batches kept in memory: with --disable-metric-sink they are not found."""
 
-_ALWAYS = (export.SCHEMA_ROUTE, *ledger.ROUTES, *kubelets.ROUTES, *health.ROUTES, *own.ROUTES, *debug.ROUTES)
+_ALWAYS = (
+    export.SCHEMA_ROUTE,
+    *ledger.ROUTES,
+    *kubelets.ROUTES,
+    *explain.ROUTES,
+    *health.ROUTES,
+    *own.ROUTES,
+    *debug.ROUTES,
+)
 
 ROUTES: tuple[Route, ...] = openapi.with_document((*_OF_STORE, *historical.ROUTES, *_ALWAYS))
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
@@ -36,6 +45,7 @@ API_ROOTS: tuple[str, ...] = (
     *metrics_plain.ROOTS,
     ledger.ROOT,
     kubelets.ROOT,
+    explain.ROOT,
     debug.ROOT,
 )
 """Below these paths errors are Heapster's API errors, and answers are compressed as its API compressed them.

@@ -146,6 +146,8 @@ class Context:
     """What became of every tick and every point, one document a sink."""
     kubelets: Callable[[], Sequence[Document]] = tuple
     """How each node's kubelet is, one document a node."""
+    kubelet: Callable[[str], Mapping[str, Document] | None] = lambda _node: None
+    """The same of one node; None for one that is not there."""
     last_batch: Callable[[], LastBatch | None] | None = None
     """Knows the latest batch where the store keeps none (--disable-metric-sink)."""
 

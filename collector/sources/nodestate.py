@@ -151,6 +151,11 @@ class NodeStates:
         """All of it for people and machines, by node."""
         return [_document(each, self.identity) for each in sorted(self, key=lambda each: each.node)]
 
+    def document_of(self, node: str) -> dict[str, Any] | None:
+        """One node's; None for a node that is not there."""
+        state = self._states.get(node)
+        return None if state is None else _document(state, self.identity)
+
     def _of(self, node: str, uid: str) -> NodeState:
         """The node's state; a node made anew under the same name begins anew."""
         state = self._states.get(node)
