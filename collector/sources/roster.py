@@ -1,12 +1,15 @@
 """Who is asked: each node's address and port, read once for each Node object (behaviour reference, 3.1)."""
 
 from collections import Counter
+from typing import Final
 
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node
 from collector.sources.addresses import Addressing, candidates
 from collector.sources.nodestate import LeftOut, NodeStates
 from collector.sources.target import KubeletTarget
+
+_LAST_PORT: Final = 65_535
 
 _Entry = tuple[Node, KubeletTarget | LeftOut]
 
@@ -58,8 +61,9 @@ class Roster:
         if reason is not None:
             self._states.leave_out(node.name, node.uid, reason)
             return node, reason
-        stated = node.kubelet_port if self._addressing.node_status_port else 0
-        target = KubeletTarget(node.name, addresses[0], stated or self._port, node.uid, addresses[1:])
+        own = self._addressing.node_status_port and 0 < node.kubelet_port <= _LAST_PORT
+        port = node.kubelet_port if own else self._port
+        target = KubeletTarget(node.name, addresses[0], port, node.uid, addresses[1:])
         if before is not None and before[1] == target:
             return node, before[1]
         self._states.asked(target)

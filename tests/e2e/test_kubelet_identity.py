@@ -104,6 +104,16 @@ async def test_pins_outlive_the_collector_and_another_cluster_in_its_place_is_re
     assert f"node {second}: its pin is forgotten" in caplog.text
 
 
+@pytest.mark.parametrize(("directory", "kept"), [("auto", True), ("off", False)])
+async def test_pins_lie_in_the_state_directory_unless_they_shall_not(cluster, tmp_path, monkeypatch, directory, kept):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    flags = {"kubelet_identity": "pin", "kubelet_pin_dir": directory, "sink": ("log",)}
+    async with running(Collector(options(cluster, **flags))) as collector:
+        await collector.tick(window(0))
+        assert collector.report.answered == NODES
+    assert (tmp_path / FILE_NAME).exists() == kept
+
+
 async def test_insecure_is_loud_once_and_shows_in_a_gauge(cluster, caplog):
     async with running(Collector(options(cluster, kubelet_insecure_tls=True))) as collector:
         for cycle in (0, 1):

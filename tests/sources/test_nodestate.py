@@ -99,10 +99,10 @@ def test_nodes_that_are_not_asked_are_a_state_told_once_for_each_change(nodes, r
 
 
 def test_the_port_of_the_node_status_counts_where_asked_for(nodes, states):
-    nodes.replace([node("a", kubelet_port=10251), node("b", kubelet_port=0)])
+    nodes.replace([node("a", kubelet_port=10251), node("b", kubelet_port=0), node("c", kubelet_port=70_000)])
     by_status = Roster(nodes, 10250, Addressing(node_status_port=True), states)
-    assert [target.port for _, target in by_status.targets()] == [10251, 10250]
-    assert [target.port for _, target in Roster(nodes, 10250, Addressing(), states).targets()] == [10250, 10250]
+    assert [target.port for _, target in by_status.targets()] == [10251, 10250, 10250]
+    assert [target.port for _, target in Roster(nodes, 10250, Addressing(), states).targets()] == [10250] * 3
 
 
 def test_answers_and_failures_are_a_state_by_endpoint(nodes, roster, states, clock, lines):
