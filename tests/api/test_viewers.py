@@ -286,3 +286,5 @@ async def test_the_probes_are_open_and_nothing_else(served):
     assert (await served.ask("", "/readyz?verbose")).text.startswith("[+]ping ok\n[-]informer-sync failed")
     for path in ("/healthz", "/livez/ping", "/readyz/shutdown", "/metrics", "/"):
         assert (await served.ask("", path)).status == 403, path
+    served.reviews.rights = {Right("mallory", "get", "/metrics")}
+    assert "heapster_build_info" in (await served.ask("mallory", "/metrics")).text
