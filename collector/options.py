@@ -41,7 +41,12 @@ class Options:
     source: tuple[str, ...] = _flag(
         (), "where metrics come from; exactly one, such as kubernetes.summary_api:?kubeletHttps=true", kind="source"
     )
-    sink: tuple[str, ...] = _flag((), "where metrics go; may be repeated, see docs/sinks.md", kind="sink")
+    sink: tuple[str, ...] = _flag(
+        (),
+        "where metrics go; may be repeated, see docs/sinks.md; none: the embedded history, in $STATE_DIRECTORY or "
+        "/var/lib/heapster where there is one that can be written to",
+        kind="sink",
+    )
     metric_resolution: int = _flag(
         60 * SECOND,
         "length of one window: how often metrics are collected",
@@ -126,6 +131,11 @@ class Options:
         "costs no more than that, the end of the process nothing",
         kind="text",
         choices=("interval", "each"),
+    )
+    warm_dir: str = _flag(
+        "auto",
+        "where the latest batches are kept on disk, for the next start to go on with; auto and off as --spool-dir",
+        kind="text",
     )
     historical_source: str = _flag(
         "",

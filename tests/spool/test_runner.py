@@ -11,14 +11,15 @@ import pytest
 from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.errors import ExportError, StartError
+from sinks.lock import DirectoryLock
 from sinks.manager import SinkManager
 from sinks.runner import SpooledSink, refusals
 from sinks.runner.deadletters import LINES_BYTES, MOST_BYTES, DeadLetters
 from sinks.runner.ledger import SinkLedger
-from sinks.runner.place import directory_name, place, with_spools
+from sinks.runner.place import directory_name, place, state_directory, with_spools
 from sinks.runner.refusals import Refused
 from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, Backoff
-from sinks.spool.disk import DirectoryLock, Disk
+from sinks.spool.disk import Disk
 from sinks.spool.spool import SpoolLimits
 from tests.sinks.batches import MINUTE, TIMESTAMP, empty_batch
 from tests.spool.wires import ScriptedWire, partial, whole
@@ -294,11 +295,13 @@ def test_the_place_is_what_was_asked_for_or_what_is_there(tmp_path: Path) -> Non
     home, state = tmp_path / "home", tmp_path / "state"
     assert place("/x", {}, home) == (Path("/x"), True)
     assert place("off", {"STATE_DIRECTORY": str(state)}, home) == (None, False)
+    assert state_directory({"STATE_DIRECTORY": str(state)}, home) is None
     assert place("auto", {"STATE_DIRECTORY": str(state)}, home) == (None, False)
     home.mkdir()
     assert place("auto", {"STATE_DIRECTORY": str(state)}, home) == (home / "spool", False)
     state.mkdir()
     assert place("auto", {"STATE_DIRECTORY": f"{state}:/other"}, home) == (state / "spool", False)
+    assert state_directory({"STATE_DIRECTORY": f"{state}:/other"}, home) == state
 
 
 @pytest.mark.parametrize("identity", ["../../etc", "a/b\0c", "é" * 300, "", "." * 5, "influxdb http://h:8086 v1 k8s"])
