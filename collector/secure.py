@@ -34,6 +34,7 @@ from collector.watchedfiles import NamedFile
 log = logging.getLogger(__name__)
 
 NAMESPACE: Final = "kube-system"
+_LOOPBACK: Final = ("127.0.0.1", "::1")
 _LABEL: Final = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 PUBLISH_S: Final = 5.0
@@ -217,8 +218,8 @@ def _addresses(bind_address: str) -> list[str]:
     """The IP addresses our own certificate is for."""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(bind_address)
-        return ["127.0.0.1"] if address.is_unspecified or address.is_loopback else ["127.0.0.1", str(address)]
-    return ["127.0.0.1"]
+        return [*_LOOPBACK] if address.is_unspecified or address.is_loopback else [*_LOOPBACK, str(address)]
+    return [*_LOOPBACK]
 
 
 async def start_if_asked(

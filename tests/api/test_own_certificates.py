@@ -384,6 +384,19 @@ async def test_a_directory_that_cannot_be_written_to_is_no_fault(cluster, tmp_pa
     assert caplog.text.count("kept in memory") == 1
 
 
+async def test_what_nobody_foresaw_is_a_state_too(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(apiservices, "RETRY_S", (0.05, 0.05))
+
+    def fail(*_given: object) -> apiservices.Finding:
+        raise RuntimeError("a certificate of another world")
+
+    async with replica(cluster, tmp_path) as server:
+        monkeypatch.setattr(apiservices, "judge", fail)
+        publisher = publisher_of(cluster, server)
+        assert not await publisher.publish()
+        assert publisher.states[V1BETA1] is apiservices.State.FAILED
+
+
 def test_a_bundle_is_bounded_and_keeps_the_newest_of_others():
     own = keyring().bundle()
     others = []
