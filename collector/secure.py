@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,8 @@ from collector.watchedfiles import NamedFile
 log = logging.getLogger(__name__)
 
 NAMESPACE: Final = "kube-system"
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+_LABEL: Final = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 PUBLISH_S: Final = 5.0
 """The start waits so long for our CA to be in the APIServices; after that it goes on while it is tried again."""
@@ -152,7 +155,7 @@ def serving_certificates(options: Options, metrics: SelfMetrics) -> tuple[Servin
     if options.tls_ca_file:
         ca_files("--tls-ca-file", options.tls_ca_file).load()  # Heapster, too, only made sure that it can be read
     if not certificate:
-        service = Service(options.service_name, options.service_namespace or own_namespace())
+        service = _service(options)
         found = certdir.given_pair(options.cert_dir, service.mark)
         if found is None:
             keyring = Keyring(service, _addresses(options.bind_address))
@@ -161,6 +164,15 @@ def serving_certificates(options: Options, metrics: SelfMetrics) -> tuple[Servin
         (certificate, key), flags = found, ("--cert-dir", "--cert-dir")
     pair = NamedFile(flags[0], certificate), NamedFile(flags[1], key)
     return ServingCertificates(PairFiles(*pair, ask_client=True), others), None
+
+
+def _service(options: Options) -> Service:
+    """Raises UsageError for what cannot be a name in Kubernetes."""
+    namespace = options.service_namespace or own_namespace()
+    for flag, name in (("--service-name", options.service_name), ("--service-namespace", namespace)):
+        if not _LABEL.fullmatch(name):
+            raise UsageError(f"{flag} is {name!r}: give a name of at most 63 small letters, digits and dashes")
+    return Service(options.service_name, namespace)
 
 
 def own_namespace(environ: Mapping[str, str] = os.environ, service_account: Path = SERVICE_ACCOUNT) -> str:
@@ -206,8 +218,8 @@ def _addresses(bind_address: str) -> list[str]:
     """The IP addresses our own certificate is for."""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(bind_address)
-        return ["127.0.0.1"] if address.is_unspecified or address.is_loopback else ["127.0.0.1", str(address)]
-    return ["127.0.0.1"]
+        return [*_LOOPBACK] if address.is_unspecified or address.is_loopback else [*_LOOPBACK, str(address)]
+    return [*_LOOPBACK]
 
 
 async def start_if_asked(

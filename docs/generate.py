@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from collector.api import ROUTES, aggregated, health
+from collector.api import ROUTES
 from collector.api.components import spec_of
 from collector.api.families import families
 from collector.api.gate import is_viewed
 from collector.api.openapi import document_text
 from collector.api.route import Route
+from collector.api.second import AGGREGATED_ROUTES
 from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor, dynamic_descriptor
 from collector.options import Options, flag_name, shown_default
 from collector.selfmetrics import HEAPSTER_SUMMARIES, LAST_SCRAPE, OWN_METRICS, OWN_SUMMARIES, OwnSummary
@@ -143,8 +144,7 @@ def routes() -> str:
         "## The second server, with `--api-server`\n",
         "The group `metrics.k8s.io` as the aggregation layer asks for it. Lists take `labelSelector` and `fieldSelector`",
         "(`metadata.name`, `metadata.namespace`), and every route `?pretty=true`.\n",
-        *_route_table(aggregated.ROUTES),
-        *_route_rows(health.PROBE_ROUTES),
+        *_route_table(AGGREGATED_ROUTES),
     ]
     return "\n".join(lines) + "\n"
 

@@ -6,12 +6,15 @@ the right that its row names (`rights`).
 
 from collections.abc import Mapping
 
-from collector.api import aggregated, health, offered
+from collector.api import aggregated, health, offered, own
 from collector.api.dispatch import Dispatcher, Outcome
 from collector.api.gate import is_viewed
 from collector.api.route import Context, Route, Viewing
 from collector.api.target import split_target
 from collector.api.viewer import ViewersManner
+
+AGGREGATED_ROUTES = (*aggregated.ROUTES, *health.PROBE_ROUTES, *own.ROUTES)
+"""The resource metrics API, the probes, and `/metrics` for whoever may `get` that path, as metrics-server has it."""
 
 
 class SecondApi:
@@ -20,7 +23,7 @@ class SecondApi:
     def __init__(
         self,
         context: Context,
-        routes: tuple[Route, ...] = (*aggregated.ROUTES, *health.PROBE_ROUTES),
+        routes: tuple[Route, ...] = AGGREGATED_ROUTES,
         roots: tuple[str, ...] = aggregated.API_ROOTS,
     ) -> None:
         self._aggregated = Dispatcher(context, routes, roots, aggregated.MANNER)

@@ -38,6 +38,10 @@ ANSWER_DEADLINE_S = 120.0
 STOP_DEADLINE_S = 5.0
 """What answers under way have left when the server stops."""
 
+IDLE_S = 180.0
+"""An idle connection is kept for so long: longer than the 90 s of Kubernetes' own clients, so that it is they who close
+it and no request meets a connection that is just being closed."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 
 
@@ -102,6 +106,7 @@ class ApiServer:
             logger=_http_log(),
             max_line_size=MAX_HEAD_BYTES,
             max_field_size=MAX_HEAD_BYTES,
+            keepalive_timeout=IDLE_S,
         )
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=STOP_DEADLINE_S)
         await runner.setup()

@@ -191,6 +191,9 @@ class CaPublisher:
             finding = Finding(state, f"its caBundle is not kept by us: {error}")
         except KubernetesError as error:
             finding = Finding(State.FAILED, f"its caBundle is not kept by us: {error}")
+        except Exception as error:
+            log.exception("APIService %s cannot be judged", name)  # whatever stands in it must not end the server
+            finding = Finding(State.FAILED, f"its caBundle is not kept by us: {error!r}")
         self.states[name] = finding.state
         self._told(name, finding.state.value)
         said = f"{finding.state.value}: {finding.told}"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from collector import certdir
 from collector.api.dispatch import Dispatcher
-from collector.api.route import Context
+from collector.api.route import Answer, Context, Request, Route, Style
 from collector.authority import Keyring, Lives, Service, is_authority_of
 from collector.core.store import MetricStore
 from collector.kube import apiservices
@@ -179,7 +179,9 @@ async def replica(cluster: SimulatedCluster, folder: Path, **changed: object) ->
     options = Options(api_server=True, secure_port=0, bind_address="127.0.0.1", **given)  # type: ignore[arg-type]
     context = Context(MetricStore(), SelfMetrics())
     connection = await connect(kubeconfig=str(cluster.kubeconfig))
-    server = SecureServer(options, context, Dispatcher(context, ROUTES, ["/apis"]))
+    server = SecureServer(
+        options, context, Dispatcher(context, (*ROUTES, Route("GET", SLOW, slowly, Style.PLAIN, "slow")), ["/apis"])
+    )
     try:
         await server.start(connection)
         yield server
@@ -197,6 +199,14 @@ async def cluster() -> AsyncIterator[SimulatedCluster]:
         yield simulated
 
 
+SLOW = f"{NODES}/slow"
+
+
+async def slowly(_context: Context, _request: Request) -> Answer:
+    await asyncio.sleep(1.5)
+    return Answer(b"{}")
+
+
 class Aggregator:
     """Asks as the aggregation layer does: by the APIService's bundle of the moment, for the service's name."""
 
@@ -206,14 +216,14 @@ class Aggregator:
         self.connections = 0
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
-    async def ask(self, port: int) -> int:
+    async def ask(self, port: int, path: str = NODES) -> int:
         bundle = self.apiservices.bundle(self.name)
         session = self._sessions.get(bundle)
         if session is None:
             context = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
             session = self._sessions[bundle] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
         headers = {"Authorization": "Bearer t"}
-        url = f"https://127.0.0.1:{port}{NODES}"
+        url = f"https://127.0.0.1:{port}{path}"
         async with session.get(url, headers=headers, server_hostname="heapster.kube-system.svc") as answer:
             await answer.read()
             return answer.status
@@ -239,6 +249,11 @@ async def test_no_request_fails_across_rotations(cluster, tmp_path, aggregator, 
             "127.0.0.1", server.port, ssl=kept, server_hostname="heapster.kube-system.svc"
         )
         fresh, bundles, asked = set(), set(), 0
+
+        async def in_flight() -> list[int]:
+            return [await aggregator.ask(server.port, SLOW) for _ in range(8)]
+
+        flying = [asyncio.create_task(in_flight()) for _ in range(3)]
         ends = asyncio.get_running_loop().time() + 14
         while asyncio.get_running_loop().time() < ends:
             statuses = await asyncio.gather(*(aggregator.ask(server.port) for _ in range(4)))
@@ -254,6 +269,7 @@ async def test_no_request_fails_across_rotations(cluster, tmp_path, aggregator, 
             bundles.add(cluster.api.apiservices.bundle(V1BETA1))
             asked += 1
             await asyncio.sleep(0.1)
+        assert {status for statuses in await asyncio.gather(*flying) for status in statuses} == {200}
         # The connection of the very beginning has been open all the while.
         writer.write(f"GET {NODES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n\r\n".encode())
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
@@ -366,6 +382,19 @@ async def test_a_directory_that_cannot_be_written_to_is_no_fault(cluster, tmp_pa
     async with replica(cluster, tmp_path, cert_dir="/proc/nowhere") as server:
         assert await aggregator.ask(server.port) == 200
     assert caplog.text.count("kept in memory") == 1
+
+
+async def test_what_nobody_foresaw_is_a_state_too(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(apiservices, "RETRY_S", (0.05, 0.05))
+
+    def fail(*_given: object) -> apiservices.Finding:
+        raise RuntimeError("a certificate of another world")
+
+    async with replica(cluster, tmp_path) as server:
+        monkeypatch.setattr(apiservices, "judge", fail)
+        publisher = publisher_of(cluster, server)
+        assert not await publisher.publish()
+        assert publisher.states[V1BETA1] is apiservices.State.FAILED
 
 
 def test_a_bundle_is_bounded_and_keeps_the_newest_of_others():

@@ -492,6 +492,10 @@ async def test_a_kept_connection_serves_many_requests_over_http_1_1(served):
         ({"client_ca_file": "/nowhere"}, "--client-ca-file /nowhere cannot be read"),
         ({"requestheader_client_ca_file": "/nowhere"}, "--requestheader-client-ca-file /nowhere cannot be read"),
         ({"authentication_kubeconfig": "/nowhere"}, "kubeconfig /nowhere does not exist"),
+        (
+            {"tls_cert_file": "", "tls_private_key_file": "", "service_namespace": "Kube System"},
+            "--service-namespace is 'Kube System'",
+        ),
         ({"bind_address": "192.0.2.1"}, "the address is --bind-address, the port --secure-port"),
     ],
 )

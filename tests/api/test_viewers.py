@@ -5,6 +5,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from collector.api.rights import Right as Needed
 from collector.api.route import RequestError, Route, Sight, Style
 from collector.api.second import SecondApi
 from collector.api.viewer import Viewer, ViewersManner
+from collector.core.metrics import Kind
+from collector.history.contracts import EntityKey
 from collector.kube.auth import Authorizer, Lifetimes
 from collector.kube.auth_reviews import AccessStatus
 from collector.kube.auth_user import User
@@ -268,6 +271,40 @@ async def test_a_route_that_names_no_right_needs_them_all_and_a_caller(served):
     assert (await guarded.answer("GET", "/api/v1/other", {}, nobody)).answer.status == 403
 
 
+class Past:
+    """A history of three namespaces, of which two are gone from the cluster."""
+
+    async def entities(self, *_asked: object, **_of: object) -> list[EntityKey]:
+        return [EntityKey(Kind.NAMESPACE, namespace=name) for name in ("gone", "mine", "other")]
+
+
+async def test_the_past_is_narrowed_too(served):
+    context = replace(served.replay.context, history=Past())
+    second = SecondApi(context)
+    access = FakeReviews({("alice", "mine"), ("alice", "gone")})
+    authorizer = Authorizer(access, Lifetimes(10.0, 10.0))  # type: ignore[arg-type]
+
+    async def asked(who: str) -> tuple[int, str]:
+        answer = (
+            await second.answer("GET", "/api/v1/historical/namespaces/", {}, Viewer(User(who), authorizer))
+        ).answer
+        assert isinstance(answer.body, bytes)
+        return answer.status, answer.body.decode()
+
+    assert json.loads((await asked("alice"))[1]) == ["gone", "mine"]
+    assert (await asked("mallory"))[0] == 403
+
+
+async def test_every_narrowed_route_shows_nothing_to_who_may_see_nothing(served):
+    context = replace(served.replay.context, history=Past())
+    second, some = SecondApi(context), [route for route in ROUTES if route.right is Needed.SOME]
+    assert len(some) >= 3
+    nobody = Viewer(User("mallory"), Authorizer(FakeReviews(set()), Lifetimes(10.0, 10.0)))  # type: ignore[arg-type]
+    for route in some:
+        assert (await second.answer("GET", f"{route.path}/", {}, nobody)).answer.status in {301, 403}
+        assert (await second.answer("GET", route.path, {}, nobody)).answer.status == 403
+
+
 def test_every_route_below_a_namespace_or_node_says_so():
     for route in ROUTES:
         if not is_viewed(route.path):
@@ -286,3 +323,5 @@ async def test_the_probes_are_open_and_nothing_else(served):
     assert (await served.ask("", "/readyz?verbose")).text.startswith("[+]ping ok\n[-]informer-sync failed")
     for path in ("/healthz", "/livez/ping", "/readyz/shutdown", "/metrics", "/"):
         assert (await served.ask("", path)).status == 403, path
+    served.reviews.rights = {Right("mallory", "get", "/metrics")}
+    assert "heapster_build_info" in (await served.ask("mallory", "/metrics")).text
