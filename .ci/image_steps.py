@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "python:3.13-slim-trixie"
@@ -65,7 +66,7 @@ def instructions(text: str) -> Iterator[tuple[str, str]]:
             yield word, rest.strip()
 
 
-def run(command: Sequence[str | Path], **more: object) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str | Path], **more: Any) -> subprocess.CompletedProcess[str]:
     """Run it; its output is ours unless asked for. Raises CalledProcessError."""
     return subprocess.run([str(part) for part in command], check=True, text=True, **more)
 

@@ -1,6 +1,7 @@
 """The workshop: Prometheus' configuration by the real tools, and Grafana's dashboards by a real InfluxDB."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -123,6 +124,32 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Any:
             for lines in written(source):
                 server.write("k8s", "\n".join(lines))
         yield server
+
+
+def test_the_database_takes_its_settings_from_the_environment_of_the_pod():
+    (found,) = named(kustomized("overlays/influxdb"), "Deployment", "monitoring-influxdb")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    wanted = {each["name"]: each["value"] for each in found["env"]}
+    assert wanted.pop("INFLUXDB_REPORTING_DISABLED") == "true"  # Debian's InfluxDB has it the other way round
+    done = subprocess.run(["influxd", "config"], capture_output=True, text=True, check=True, env=os.environ | wanted)
+    section, settings = "", {}
+    for line in done.stdout.splitlines():
+        if heading := re.fullmatch(r"\[(.+)\]", line.strip()):
+            section = f"{heading[1]}_"
+        elif " = " in line:
+            name, _, value = line.strip().partition(" = ")
+            settings[f"INFLUXDB_{section}{name}".upper().replace("-", "_")] = value.strip('"')
+    assert {name: settings[name] for name in wanted} == wanted
+    (data,) = [mount["mountPath"] for mount in found["volumeMounts"] if mount["name"] == "data"]
+    assert all(value.startswith(f"{data}/") for name, value in wanted.items() if name.endswith("_DIR"))
+
+
+def test_prometheus_is_started_with_flags_that_it_has():
+    (found,) = named(kustomized("workshop"), "Deployment", "prometheus")["spec"]["template"]["spec"]["containers"]
+    known = subprocess.run(["prometheus", "--help"], capture_output=True, text=True, check=False)
+    for argument in found["args"]:
+        assert argument.partition("=")[0] in known.stdout + known.stderr
 
 
 def panels() -> list[tuple[str, str]]:
