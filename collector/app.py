@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import resource
 import time
 from collections.abc import Callable
 
@@ -15,9 +14,11 @@ from collector.api.route import Context, LastBatch
 from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.entities import EntityTable
+from collector.core.light import LightStore
 from collector.core.metrics import DYNAMIC_LIMIT, Kind, MetricTable
 from collector.core.store import MetricStore
 from collector.durations import format_duration
+from collector.errors import StartError
 from collector.kube.config import connect
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import KubeState, Listers
@@ -26,6 +27,7 @@ from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
+from collector.process import allow_many_connections, settle_garbage_collector
 from collector.processors import build_pipeline, pipeline_steps
 from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
@@ -36,10 +38,11 @@ from collector.sources.rounds import ScrapeReport
 from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
-from collector.wanted import built_sinks, label_copier, past_of, spool_limits
+from collector.wanted import built_sinks, label_copier, past_of, spool_limits, warm_sink
 from sinks.manager import Outcome, SinkManager
 from sinks.runner.place import with_spools
 from sinks.spool.account import Balance
+from sinks.warm import Restored, restore
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +80,17 @@ class Collector:
         """Stays empty with --disable-metric-sink."""
         offered = with_spools(sinks, options.spool_dir, spool_limits(options), clock=clock)
         self._given_sinks = offered
+        self.light: LightCadence | None = None
+        """The light cadence; None where nobody would ask for what it learns."""
+        self._warm = warm_sink(options, self._light_store)
+        own = [self.store] if self._stored and not stores else []
         self.sinks = SinkManager(
-            [*offered, self.store] if self._stored and not stores else offered,
+            [*offered, *own, *([self._warm] if self._warm is not None else [])],
             offer_timeout=options.sink_export_data_timeout / SECOND,
             observer=self._exported,
         )
         self._last_batch: LastBatch | None = None
         self._refused_metrics = 0
-        self.light: LightCadence | None = None
-        """The light cadence; None where nobody would ask for what it learns."""
         self._settled = False
         self._listers = Listers()
         context = self._context = Context(
@@ -93,7 +98,7 @@ class Collector:
             self.metrics,
             clock=clock,
             listers=self._listers,
-            light=lambda: self.light.store if self.light is not None else None,
+            light=self._light_store,
             history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
@@ -133,12 +138,14 @@ class Collector:
 
     async def _start(self) -> None:
         options, settings = self._options, self.settings
-        _allow_many_connections()
+        allow_many_connections()
         if self.history is not None:
             self._closing.push_async_callback(self.history.stop)
         # First of all the port: a second collector on one machine fails here, before it asks anybody anything.
         await self.api.start()
         self._closing.push_async_callback(self.api.stop)
+        entities, metrics = EntityTable(), MetricTable()
+        restored = await self._go_on(entities, metrics)
         connection = await connect(
             in_cluster=settings.in_cluster,
             kubeconfig=settings.kubeconfig or None,
@@ -167,13 +174,19 @@ class Collector:
         monitor.start()
         self._closing.push_async_callback(monitor.stop)
 
-        pipeline = build_pipeline(state.pods, state.namespaces, state.nodes, self._copier, settings.host_id_annotation)
-        entities = EntityTable()
+        pipeline = build_pipeline(
+            state.pods,
+            state.namespaces,
+            state.nodes,
+            self._copier,
+            settings.host_id_annotation,
+            previous=restored.batches[-1] if restored.batches else None,
+        )
         self._source = ScrapeManager(
             client.fetch,
             state.nodes,
             entities,
-            MetricTable(),
+            metrics,
             port=settings.kubelet_port,
             timeout_s=options.scrape_timeout / SECOND,
             concurrency=options.scrape_concurrency,
@@ -204,7 +217,8 @@ class Collector:
                 metrics=self.metrics,
                 clock=self._clock,
             )
-        _settle_garbage_collector()
+            restored.light(self.light.store)
+        settle_garbage_collector()
         # What stays set aside at the end of the process counts as leaked by DuckDB's binding, which then says so.
         self._closing.callback(gc.unfreeze)
         log.info(
@@ -240,6 +254,22 @@ class Collector:
     async def stop(self) -> None:
         """Take every part down, in the reverse of the order it was brought up. What sinks hold is delivered first."""
         await self._closing.aclose()
+
+    async def _go_on(self, entities: EntityTable, metrics: MetricTable) -> Restored:
+        """With what the process before left: first of all, so that the API answers at once."""
+        if self._warm is None:
+            return Restored()
+        try:
+            await asyncio.to_thread(self._warm.start)
+        except StartError as error:
+            log.warning("%s", error)
+            self.sinks.leave_out([self._warm])
+            return Restored()
+        now = int(self._clock() * SECOND)
+        return await restore(self._warm.directory, entities, metrics, self.store, now=now)
+
+    def _light_store(self) -> LightStore | None:
+        return self.light.store if self.light is not None else None
 
     def _kubelet_options(self, connection: ApiConnection, token: ClusterToken) -> KubeletOptions:
         options, settings = self._options, self.settings
@@ -311,25 +341,6 @@ class Collector:
             1000 * tick.cpu_seconds,
         )
         self._on_tick(tick)
-
-
-def _settle_garbage_collector() -> None:
-    """Set the garbage collector to what this process does: many short-lived objects, few cycles, a large steady state.
-
-    With Python's own thresholds it visits 150,000 pods again and again for nothing: a tenth of a cycle's CPU time. What
-    is frozen it visits never again; the middle generation is kept small, for a visit of it holds up the event loop.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 5, 200)
-
-
-def _allow_many_connections() -> None:
-    """One connection to each node stays open: use as many files as the system lets this process have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def serve(options: Options) -> None:

@@ -125,6 +125,11 @@ class Options:
         kind="text",
         choices=("interval", "each"),
     )
+    warm_dir: str = _flag(
+        "auto",
+        "where the latest batches are kept on disk, for the next start to go on with; auto and off as --spool-dir",
+        kind="text",
+    )
     historical_source: str = _flag(
         "",
         "what answers /api/v1/historical: one of the sinks, its URI written as in --sink; empty for the embedded "

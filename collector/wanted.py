@@ -1,18 +1,20 @@
-"""What the flags ask for: the sinks, the one that keeps the past, their spools, the labels that are copied."""
+"""What the flags ask for: sinks, the one that keeps the past, spools, what a restart goes on with, copied labels."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from collector.core.contracts import Sink
+from collector.core.light import LightStore
 from collector.core.visibility import Visibility
 from collector.errors import UsageError
 from collector.history.contracts import HistoricalSink, History
 from collector.options import Options
 from collector.processors.labels import BUILT_IN, LabelCopier
 from sinks.base import SinkUri, build
-from sinks.runner.place import state_directory
+from sinks.runner.place import place, state_directory
 from sinks.spool.spool import SpoolLimits
+from sinks.warm import WarmSink
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,12 @@ def spool_limits(options: Options) -> SpoolLimits:
         max_age_ns=options.spool_max_age,
         sync="each" if options.spool_fsync == "each" else "interval",
     )
+
+
+def warm_sink(options: Options, light: Callable[[], LightStore | None]) -> WarmSink | None:
+    """What writes down what a restart goes on with, where there is a place for it."""
+    found = place(options.warm_dir, name="warm")
+    return None if found.root is None else WarmSink(found.root, light=light)
 
 
 def label_copier(options: Options) -> LabelCopier:

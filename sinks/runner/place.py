@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
-    """The directory of all spools."""
+    """A directory of ours."""
 
     root: Path | None
     required: bool
@@ -44,14 +44,16 @@ def state_directory(environ: Mapping[str, str] = os.environ, home: Path | None =
     return None
 
 
-def place(spool_dir: str, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Place:
-    """What --spool-dir means here."""
-    if spool_dir == OFF:
+def place(
+    flag: str, environ: Mapping[str, str] = os.environ, home: Path | None = None, *, name: str = "spool"
+) -> Place:
+    """What a flag such as --spool-dir means here; `name` is the directory's own within the one for everything."""
+    if flag == OFF:
         return Place(None, required=False)
-    if spool_dir != AUTOMATIC:
-        return Place(Path(spool_dir), required=True)
+    if flag != AUTOMATIC:
+        return Place(Path(flag), required=True)
     state = state_directory(environ, home)
-    return Place(state / "spool" if state is not None else None, required=False)
+    return Place(state / name if state is not None else None, required=False)
 
 
 def with_spools(

@@ -11,6 +11,7 @@ import pytest
 from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.errors import ExportError, StartError
+from sinks.lock import DirectoryLock
 from sinks.manager import SinkManager
 from sinks.runner import SpooledSink, refusals
 from sinks.runner.deadletters import LINES_BYTES, MOST_BYTES, DeadLetters
@@ -18,7 +19,7 @@ from sinks.runner.ledger import SinkLedger
 from sinks.runner.place import directory_name, place, state_directory, with_spools
 from sinks.runner.refusals import Refused
 from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, Backoff
-from sinks.spool.disk import DirectoryLock, Disk
+from sinks.spool.disk import Disk
 from sinks.spool.spool import SpoolLimits
 from tests.sinks.batches import MINUTE, TIMESTAMP, empty_batch
 from tests.spool.wires import ScriptedWire, partial, whole
