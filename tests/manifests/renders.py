@@ -26,13 +26,12 @@ HELM_CASES: dict[str, Object] = {
     "defaults": {},
     "heapster": {
         "heapster": {"enabled": True},
-        "state": {"enabled": True, "existingClaim": "kept"},
+        "state": {"existingClaim": "kept"},
         "args": ["--sink=influxdb:http://monitoring-influxdb:8086"],
     },
     "high-availability": {
         "replicas": 2,
         "podDisruptionBudget": {"enabled": True},
-        "state": {"enabled": True},
         "topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
         ],
@@ -75,7 +74,7 @@ HELM_CASES: dict[str, Object] = {
         "tls": {"type": "metrics-server"},
     },
     "no rights, no APIService": {"rbac": {"create": False}, "apiService": {"create": False}},
-    "5000 nodes": {"sizing": {"nodes": 5000}},
+    "5000 nodes, no state": {"sizing": {"nodes": 5000}, "state": {"enabled": False}},
 }
 """Values that must render."""
 

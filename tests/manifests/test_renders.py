@@ -190,11 +190,12 @@ def test_the_drop_in_has_the_names_labels_and_ports_that_heapsters_users_know():
     assert {port["name"]: port["containerPort"] for port in container(objects)["ports"]} == {"http": 8082}
 
 
-def test_the_metrics_api_alone_writes_nothing_but_certificates():
-    found = container(rendered("kustomize overlays/metrics-api"))
+@pytest.mark.parametrize("name", ["kustomize overlays/metrics-api", "helm defaults"])
+def test_the_metrics_api_alone_keeps_no_past_but_what_a_restart_goes_on_with(name):
+    found = container(rendered(name))
     options = parse([each for each in found["args"] if each.lstrip("-").partition("=")[0] not in LATER])
     assert options.sink == ("metric",)
-    assert options.cert_dir in {mount["mountPath"] for mount in found["volumeMounts"]}
+    assert {options.cert_dir, "/var/lib/heapster"} <= {mount["mountPath"] for mount in found["volumeMounts"]}
 
 
 def test_the_sink_and_the_service_of_the_database_are_the_same():
@@ -264,7 +265,7 @@ def amount(text: str) -> float:
         ("kustomize base", 100),
         ("kustomize overlays/metrics-api", 100),
         ("helm defaults", 100),
-        ("helm 5000 nodes", 5000),
+        ("helm 5000 nodes, no state", 5000),
     ],
 )
 def test_resources_follow_the_formula_of_the_documentation(name, nodes):
