@@ -8,24 +8,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from collector.options import Options, flag_name, parse
+from collector.options import parse
 from tests.manifests.renders import OVERLAYS, RENDERS, ROOT, VERSIONS, collector, container, of_kind, rendered
 
 NOT_OF_KUBERNETES = ("monitoring.coreos.com/", "cert-manager.io/")
 """Kinds whose schemas kubernetes-validate does not have."""
-
-LATER = frozenset(
-    {
-        "leader-elect",
-        "leader-elect-lease-name",
-        "leader-elect-lease-namespace",
-        "service-name",
-        "service-namespace",
-        "patch-apiservices",
-        "shutdown-delay-duration",
-    }
-) - {flag_name(name) for name in Options.__dataclass_fields__}
-"""Flags of parts that are not there yet: agreed names, left out here for as long as they are unknown."""
 
 PRIVILEGED = {"node-exporter"}
 """It looks at the machine itself; its namespace says so."""
@@ -112,7 +99,7 @@ def test_the_collector_is_probed_at_its_own_paths_over_a_port_it_has(name):
 @pytest.mark.parametrize("name", RENDERS)
 def test_the_arguments_are_flags_of_the_collector(name):
     arguments = container(rendered(name))["args"]
-    options = parse([each for each in arguments if each.lstrip("-").partition("=")[0] not in LATER]).validated()
+    options = parse(arguments).validated()
     assert options.source[0].startswith("kubernetes.summary_api:")
     ports = {port["name"]: port["containerPort"] for port in container(rendered(name)).get("ports", [])}
     assert ports.get("http", options.heapster_port) == options.heapster_port
@@ -193,7 +180,7 @@ def test_the_drop_in_has_the_names_labels_and_ports_that_heapsters_users_know():
 @pytest.mark.parametrize("name", ["kustomize overlays/metrics-api", "helm defaults"])
 def test_the_metrics_api_alone_keeps_no_past_but_what_a_restart_goes_on_with(name):
     found = container(rendered(name))
-    options = parse([each for each in found["args"] if each.lstrip("-").partition("=")[0] not in LATER])
+    options = parse(found["args"])
     assert options.sink == ("metric",)
     assert {options.cert_dir, "/var/lib/heapster"} <= {mount["mountPath"] for mount in found["volumeMounts"]}
 
@@ -247,8 +234,8 @@ def test_two_replicas_keep_out_of_each_others_way(name):
     (role,) = [each for each in of_kind(objects, "Role") if "leases" in each["rules"][0]["resources"]]
     (lease,) = role["rules"][1]["resourceNames"]
     assert "--leader-elect" in arguments
-    assert f"--leader-elect-lease-name={lease}" in arguments
-    assert f"--leader-elect-lease-namespace={role['metadata']['namespace']}" in arguments
+    assert f"--leader-elect-resource-name={lease}" in arguments
+    assert f"--leader-elect-resource-namespace={role['metadata']['namespace']}" in arguments
 
 
 QUANTITY = {"m": 0.001, "Mi": 1.0, "": 1.0}

@@ -43,7 +43,7 @@ def leases(name: str) -> dict[tuple[str, str, frozenset[str]], frozenset[str]]:
     """The leader election's, in the collector's own namespace."""
     return {
         ("coordination.k8s.io", "leases", ANY): frozenset({"create"}),
-        ("coordination.k8s.io", "leases", frozenset({name})): frozenset({"get", "update"}),
+        ("coordination.k8s.io", "leases", frozenset({name})): frozenset({"get", "patch"}),
     }
 
 
