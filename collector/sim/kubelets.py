@@ -7,10 +7,11 @@ Routes as on a real kubelet: /stats/summary (with or without a slash at its end)
 import errno
 import random
 import socket
-import ssl
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
+
+from OpenSSL import SSL
 
 from collector.errors import StartError
 from collector.sim.access import kubelet_refusal
@@ -49,7 +50,7 @@ class Kubelets:
         config: SimConfig,
         answers: NodeAnswers,
         addresses: tuple[str, ...],
-        contexts: Callable[[int], ssl.SSLContext | None],
+        contexts: Callable[[int], SSL.Context | None],
         started: float,
     ) -> None:
         self._config = config
