@@ -16,6 +16,7 @@ from collector.sim.hashing import I64
 Lanes = NDArray[np.uint32]
 LANE = 4
 TIME_LANES = 5  # "2026-11-23T01:52:09Z" is twenty bytes
+DATE_LANES = 3  # of these, "2026-11-23T0" is the same for ten hours
 BLANK = np.frombuffer(b"    ", dtype=np.uint32)[0]
 _GROUP = 10_000
 _BATCH_CELLS = 8_192  # temporaries of one batch stay in the cache, and below malloc's threshold for fresh pages
@@ -72,15 +73,27 @@ def time_lanes(seconds: I64) -> Lanes:
 
 
 class RecentTimes:
-    """The text of every second of a short span, so that a sample time is a lookup."""
+    """The text of every second of a short span, so that a sample time is a lookup; every one must lie within."""
 
     def __init__(self, first: int, last: int) -> None:
         self._first = first
         self._lanes = time_lanes(np.arange(first, last + 1))
+        self._clocks = np.ascontiguousarray(self._lanes[:, DATE_LANES:])
+        dates = self._lanes[:, :DATE_LANES]
+        self.date: Lanes | None = dates[0] if np.array_equal(dates[0], dates[-1]) else None
+        """What every text of the span begins with, (3,); None when they differ."""
 
     def lanes(self, seconds: I64) -> Lanes:
-        """The text of each of `seconds`, shape (..., 5); every one must lie within the span."""
+        """The text of each of `seconds`, shape (..., 5)."""
         return self._lanes[seconds - self._first]
+
+    def dates(self, seconds: I64) -> Lanes:
+        """The beginning of each, shape (..., 3)."""
+        return self.lanes(seconds)[..., :DATE_LANES]
+
+    def clocks(self, seconds: I64) -> Lanes:
+        """The rest of each, shape (..., 2)."""
+        return self._clocks.take(seconds - self._first, axis=0)
 
 
 def text_lanes(text: bytes, lanes: int) -> bytes:

@@ -1,11 +1,9 @@
-"""Writes /stats/summary: numbers of many nodes become text together, an answer is then a copy and a scatter.
+"""Writes /stats/summary: numbers of many nodes become text together, an answer is then a scatter.
 
 Nodes are kept in groups. A group is sampled when a housekeeping tick has passed since it was asked last; until the
 next tick its lanes (see digits.py) are reused. What a tick cannot change (names, start times) is written when a pod
 or container changes.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,76 +11,18 @@ from numpy.typing import NDArray
 from collector.sim.digits import BLANK, Lanes, RecentTimes, text_lanes, time_lanes, write_numbers
 from collector.sim.hashing import I64
 from collector.sim.identity import pod_identity
-from collector.sim.layout import Field, Layout, Number, OptionalNumber, build_layout
+from collector.sim.layout import OptionalNumber
 from collector.sim.plan import Plan
 from collector.sim.sample_columns import Samples
 from collector.sim.samples import Sampler
-from collector.sim.summary_fields import COPIES, number_fields, time_fields
-from collector.sim.summary_tree import SummaryTree
+from collector.sim.summary_body import SummaryBody
+from collector.sim.summary_fields import number_fields, sampled_times
+from collector.sim.summary_format import Column, SummaryFormat
 from collector.sim.workloads import letters
 
 GROUP_NODES = 128
 """Nodes whose numbers become text together: fewer, and NumPy's calls cost more than its work; more, and the caches are
 too small (measured: 112 microseconds an answer with 64, 95 with 128, 104 with 256)."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Where a field stands in a group's lanes: columns `first` to `first + cells * lanes`."""
-
-    field: Field
-    first: int
-    cells: int
-    lanes: int
-
-    def of(self, lanes: Lanes) -> Lanes:
-        """The field's part of a group's lanes, as (nodes, cells, lanes): a view."""
-        rows = lanes.shape[0]
-        return lanes[:, self.first : self.first + self.cells * self.lanes].reshape(rows, self.cells, self.lanes)
-
-
-@dataclass(frozen=True)
-class NumberBlock:
-    """Number fields of one width, side by side: digits of all of them are written in one go."""
-
-    lanes: int
-    first: int
-    names: tuple[str, ...]
-    starts: tuple[int, ...]
-    cells: int
-
-
-class SummaryFormat:
-    """What all groups of a cluster share: the layout, and the order of its fields in a group's lanes."""
-
-    def __init__(self, plan: Plan) -> None:
-        builder = SummaryTree(plan.classes, plan.config.containers, psi=plan.config.psi)
-        self.layout: Layout = build_layout(builder.tree(), builder.cells())
-        self.columns: dict[str, Column] = {}
-        self.blocks: list[NumberBlock] = []
-        self.width = 0
-        fields = self.layout.fields.values()
-        numbers_of_own = [field for field in fields if field.kind is Number and field.name not in COPIES]
-        for width in sorted({field.positions.shape[1] for field in numbers_of_own}):
-            numbers = [field for field in numbers_of_own if field.positions.shape[1] == width]
-            first, starts, cells = self.width, [], 0
-            for field in numbers:
-                starts.append(cells)
-                cells += len(field.positions)
-                self._add(field)
-            names = tuple(field.name for field in numbers)
-            self.blocks.append(NumberBlock(width, first, names, tuple(starts), cells))
-        for field in fields:
-            if field.name not in self.columns:
-                self._add(field)
-        self.copies = [(name, source) for name, source in COPIES.items() if name in self.columns]
-        ordered = [column.field.positions.ravel() for column in self.columns.values()]
-        self.positions: NDArray[np.int64] = np.concatenate(ordered)
-
-    def _add(self, field: Field) -> None:
-        cells, lanes = field.positions.shape
-        self.columns[field.name] = Column(field, self.width, cells, lanes)
-        self.width += cells * lanes
 
 
 class SummaryGroup:
@@ -97,6 +37,8 @@ class SummaryGroup:
         self.lanes: Lanes = np.full((count, summary_format.width), BLANK, dtype=np.uint32)
         self._generation = np.full((count, len(plan.classes)), -(2**62))
         self._started = np.full((count, *plan.containers.cpu.shape[1:]), -(2**62))
+        self._absent: dict[str, NDArray[np.bool_]] = {}
+        self._dates: Lanes = np.empty(0, dtype=np.uint32)
         self.samples: Samples | None = None
         self.lacking: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         """Nodes of which something is not in the answer at this tick."""
@@ -121,6 +63,10 @@ class SummaryGroup:
         ends: I64 = self.samples.lives.birth[rows] + self._plan.slots.lifetime[self._nodes][rows]
         return ends
 
+    def dates_of(self, row: int) -> Lanes:
+        """What the sampled times of this row begin with: one beginning for all, or one for each."""
+        return self._dates if self._dates.ndim == 1 else self._dates[row]
+
     def _view(self, name: str) -> Lanes:
         return self._format.columns[name].of(self.lanes)
 
@@ -137,20 +83,32 @@ class SummaryGroup:
         for name, source in self._format.copies:
             self._view(name)[:] = self._view(source)
         self._write_optional_keys(values)
+        self._write_times(samples)
+
+    def _write_times(self, samples: Samples) -> None:
         now = self._plan.origin + samples.second
         recent = RecentTimes(now - 2 * self._plan.config.housekeeping - 1, now)
-        for times, names in time_fields(samples, now):
-            written = recent.lanes(times.reshape(rows, -1))
-            for name in names:
-                if name in self._format.columns:
-                    self._view(name)[:] = written
+        dates: list[Lanes] = []
+        for times, names in sampled_times(samples):
+            seconds = times.reshape(len(self.lanes), -1)
+            shown = [name for name in names if name in self._format.columns]
+            clocks = recent.clocks(seconds)
+            for name in shown:
+                self._view(name)[:] = clocks
+            if recent.date is None:
+                dates += [recent.dates(seconds)] * len(shown)
+        self._dates = np.concatenate(dates, axis=1) if recent.date is None else recent.date
 
     def _write_optional_keys(self, values: dict[str, I64]) -> None:
         for name, column in self._format.columns.items():
             if column.field.kind is OptionalNumber:
-                key = np.frombuffer(column.field.key + b",   ", dtype=np.uint32)
-                absent = (values[name.rstrip("?")] < 0).reshape(self.lanes.shape[0], -1, 1)
-                column.of(self.lanes)[:] = np.where(absent, BLANK, key)
+                absent = values[name.rstrip("?")] < 0
+                known = self._absent.get(name)
+                if known is None or not np.array_equal(known, absent):
+                    self._absent[name] = absent
+                    key = np.frombuffer(column.field.key + b",   ", dtype=np.uint32)
+                    absent = absent.reshape(len(self.lanes), -1, 1)
+                    column.of(self.lanes)[:] = np.where(absent, BLANK, key)
 
     def _write_lives(self, samples: Samples) -> None:
         """Names of pods that are new in their slot, start times of containers that are."""
@@ -212,21 +170,19 @@ class SummaryWriter:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._format = SummaryFormat(plan)
+        self._body = SummaryBody(self._format)
         self._groups: dict[int, SummaryGroup] = {}
 
     def write(self, node: int, now: float) -> memoryview:
-        """The body for `node` at `now` (seconds since 1970)."""
+        """The body for `node` at `now` (seconds since 1970), until the next one is written."""
         group, row, samples = self.samples(node, now)
-        layout = self._format.layout
-        body = layout.template.copy()
-        body[self._format.positions] = group.lanes[row]
-        text = body.data.cast("B")[: layout.size]
+        text = self._body.write(group.lanes[row], group.dates_of(row), self._plan.origin + samples.second)
         second = int(now - self._plan.origin)
         if not group.lacking[row] and second < group.first_end[row]:
             return text
         absent = ~samples.containers.present[row]
         gone = (group.ends(row) <= second) | ~samples.pods.present[row]
-        return self._without(text, absent, gone)
+        return self._body.without(absent, gone)
 
     def samples(self, node: int, now: float) -> tuple[SummaryGroup, int, Samples]:
         """The group of `node`, brought to the tick before `now`, and the node's row in it."""
@@ -239,28 +195,3 @@ class SummaryWriter:
         interval = self._plan.config.housekeeping
         second = int(now - self._plan.origin) // interval * interval
         return group, row, group.refresh(second)
-
-    def _without(
-        self,
-        text: memoryview,
-        absent: NDArray[np.bool_],
-        gone: NDArray[np.bool_],
-    ) -> memoryview:
-        """`text` with the records of absent containers and of pods that are gone cut out."""
-        extents = self._format.layout.extents
-        cuts: list[tuple[int, int]] = list(_cut(text, extents["pods"], gone))
-        for slot in (absent.any(axis=1) & ~gone).nonzero()[0].tolist():
-            cuts += _cut(text, extents[f"containers {slot}"], absent[slot])
-        kept, begin = [], 0
-        for first, last in sorted(cuts):
-            kept.append(text[begin:first])
-            begin = last
-        return memoryview(b"".join([*kept, text[begin:]]))
-
-
-def _cut(text: memoryview, extents: I64, gone: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The extents of the records that are gone; takes the comma of the last one that stays."""
-    staying = (~gone).nonzero()[0]
-    if staying.size:
-        text[int(extents[staying[-1], 1]) - 1] = ord(" ")
-    return [(int(first), int(last)) for first, last in extents[gone].tolist()]
