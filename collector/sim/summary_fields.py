@@ -89,7 +89,10 @@ def sampled_times(samples: Samples) -> list[tuple[I64, tuple[str, ...]]]:
 
 _SHOWN = (
     (*(f"node.{name}_time" for name in ("cpu", "memory", "io", "swap")), "node.network_time", "node.fs_time"),
-    *(tuple(f"{table}.{name}_time" for name in ("cpu", "memory", "io", "swap")) for table in ("system", "pod", "container")),
+    *(
+        tuple(f"{table}.{name}_time" for name in ("cpu", "memory", "io", "swap"))
+        for table in ("system", "pod", "container")
+    ),
     ("pod.network_time",),
 )
 TIMES_SAMPLED = tuple(name for names in _SHOWN for name in names)

@@ -37,9 +37,7 @@ class Receiver(Protocol):
 class Listener:
     """Accepts connections on `listening`, which it owns; `receiver` makes who answers on each."""
 
-    def __init__(
-        self, listening: socket.socket, context: SSL.Context | None, receiver: Callable[[], Receiver]
-    ) -> None:
+    def __init__(self, listening: socket.socket, context: SSL.Context | None, receiver: Callable[[], Receiver]) -> None:
         self._listening = listening
         self._context = context
         self._receiver = receiver
@@ -63,7 +61,18 @@ class Listener:
 class Wire:
     """One accepted connection."""
 
-    __slots__ = ("_closing", "_descriptor", "_loop", "_open", "_receiver", "_recv", "_socket", "_take", "_tls", "_unsent")
+    __slots__ = (
+        "_closing",
+        "_descriptor",
+        "_loop",
+        "_open",
+        "_receiver",
+        "_recv",
+        "_socket",
+        "_take",
+        "_tls",
+        "_unsent",
+    )
 
     def __init__(self, accepted: socket.socket, context: SSL.Context | None, receiver: Receiver) -> None:
         accepted.setblocking(False)
@@ -87,12 +96,14 @@ class Wire:
         self._loop.add_reader(self._descriptor, self._handshake)
 
     def write(self, *pieces: Bytes) -> None:
-        """Send these, one after another; what the socket does not take now is sent when it does."""
-        if self._unsent or not self._open:
-            self._unsent.extend(pieces)
+        """Send these, one after another; what the socket does not take now is copied, and sent when it does."""
+        if not self._open:
             return
-        self._unsent.extend(pieces)
-        self._send()
+        if self._unsent:
+            self._unsent.extend(bytes(piece) for piece in pieces)
+        else:
+            self._unsent.extend(pieces)
+            self._send()
 
     def close(self) -> None:
         """Say goodbye and close, once all is sent."""
@@ -159,6 +170,7 @@ class Wire:
             if several:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         except (SSL.WantWriteError, BlockingIOError):
+            self._unsent = deque(bytes(piece) for piece in unsent)
             self._loop.add_writer(self._descriptor, self._send_on)
         except _GONE:
             self.abort()
