@@ -191,7 +191,7 @@ def _lines(
     headers: tuple[tuple[str, str], ...],
     length: int | None,
     second: int,
-    close: bool,  # noqa: FBT001  # what is kept is found by position
+    close: bool,  # what is kept is found by position
 ) -> bytes:
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {content_type}"]
     lines += [f"{name}: {text}" for name, text in headers]

@@ -1,7 +1,5 @@
 """From samples to the fields of the summary's layout: which column each number and each time is taken from."""
 
-import numpy as np
-
 from collector.sim.hashing import I64
 from collector.sim.sample_columns import CLAIM_CAPACITY, FS_CAPACITY, FS_INODES, NodeSamples, PodSamples, Samples
 
@@ -76,7 +74,7 @@ def _pod_numbers(pod: PodSamples) -> dict[str, I64]:
 
 
 def sampled_times(samples: Samples) -> list[tuple[I64, tuple[str, ...]]]:
-    """The times of the samples, seconds since 1970, each with the fields that show it, in the order of TIMES_SAMPLED."""
+    """The times of the samples, seconds since 1970, each with the fields that show it, as in TIMES_SAMPLED."""
     times = (
         samples.nodes.milliseconds,
         samples.nodes.system_milliseconds,

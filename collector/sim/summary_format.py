@@ -24,7 +24,7 @@ class Column:
     @property
     def lanes(self) -> int:
         """Of each cell."""
-        return self.positions.shape[1]
+        return len(self.positions[0])
 
     def of(self, lanes: Lanes) -> Lanes:
         """The field's part of a group's lanes, as (nodes, cells, lanes): a view."""
