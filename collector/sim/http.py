@@ -21,6 +21,30 @@ RECORD_BYTES = 16_384
 """What fits one TLS record (RFC 8446, 5.1): the head and the end of an answer share those of the body."""
 
 
+class Sheet(bytearray):
+    """Memory for a body with room around it, so that head, body and end are sent in one piece.
+
+    The body begins at byte FRONT; BACK bytes follow it. The room belongs to this module.
+    """
+
+    FRONT = 1024
+    BACK = 16
+
+    def __init__(self, size: int) -> None:
+        super().__init__(self.FRONT + size + self.BACK)
+
+    def body(self, size: int) -> memoryview:
+        """The first `size` bytes of the body."""
+        return memoryview(self)[self.FRONT : self.FRONT + size]
+
+    def around(self, body: memoryview, start: bytes, end: bytes) -> memoryview:
+        """`start`, a `body` that `self.body` gave, and `end`, written here."""
+        first, last = self.FRONT - len(start), self.FRONT + len(body)
+        self[first : self.FRONT] = start
+        self[last : last + len(end)] = end
+        return memoryview(self)[first : last + len(end)]
+
+
 @dataclass(frozen=True)
 class Request:
     """A request as far as a kubelet looks at it; `path` ends before the query."""
@@ -138,10 +162,14 @@ class KubeletProtocol:
             self._wire.write(start)
             self._drip(body, answer.drip, end, close=close)
             return
-        first = min(RECORD_BYTES - len(start), len(body))
-        last = max(first, first + (len(body) - first) // RECORD_BYTES * RECORD_BYTES)
-        pieces = (b"".join((start, body[:first])), body[first:last], b"".join((body[last:], end)))
-        self._wire.write(*[piece for piece in pieces if piece])
+        sheet = body.obj
+        if isinstance(sheet, Sheet) and len(start) <= Sheet.FRONT:
+            self._wire.write(sheet.around(body, start, end))
+        else:
+            first = min(RECORD_BYTES - len(start), len(body))
+            last = max(first, first + (len(body) - first) // RECORD_BYTES * RECORD_BYTES)
+            pieces = (b"".join((start, body[:first])), body[first:last], b"".join((body[last:], end)))
+            self._wire.write(*[piece for piece in pieces if piece])
         self._finish(b"", close=close)
 
     def _drip(self, body: memoryview, seconds: float, end: bytes, *, close: bool) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from collector.sim.digits import Lanes, time_lanes
 from collector.sim.hashing import I64
+from collector.sim.http import Sheet
 from collector.sim.summary_format import SummaryFormat
 
 
@@ -17,8 +18,11 @@ class SummaryBody:
 
     def __init__(self, summary_format: SummaryFormat) -> None:
         self._format = summary_format
-        self._lanes: Lanes = summary_format.layout.template.copy()
-        self._text = self._lanes.data.cast("B")[: summary_format.layout.size]
+        layout = summary_format.layout
+        sheet = Sheet(layout.template.nbytes)
+        self._text = sheet.body(layout.size)
+        self._lanes: Lanes = np.frombuffer(sheet, np.uint32, len(layout.template), Sheet.FRONT)
+        self._lanes[:] = layout.template
         self._asked = -1
         self._dates = b""
 
