@@ -5,13 +5,15 @@ next tick its lanes (see digits.py) are reused. What a tick cannot change (names
 or container changes.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.sim.digits import BLANK, Lanes, RecentTimes, text_lanes, time_lanes, write_numbers
 from collector.sim.hashing import I64
 from collector.sim.identity import pod_identity
-from collector.sim.layout import OptionalNumber
+from collector.sim.layout import Field
 from collector.sim.plan import Plan
 from collector.sim.sample_columns import Samples
 from collector.sim.samples import Sampler
@@ -35,6 +37,7 @@ class SummaryGroup:
         self._sampler = Sampler(plan, nodes)
         count = len(range(*nodes.indices(plan.config.nodes)))
         self.lanes: Lanes = np.full((count, summary_format.width), BLANK, dtype=np.uint32)
+        self._views = {name: column.of(self.lanes) for name, column in summary_format.columns.items()}
         self._generation = np.full((count, len(plan.classes)), -(2**62))
         self._started = np.full((count, *plan.containers.cpu.shape[1:]), -(2**62))
         self._absent: dict[str, NDArray[np.bool_]] = {}
@@ -67,21 +70,16 @@ class SummaryGroup:
         """What the sampled times of this row begin with: one beginning for all, or one for each."""
         return self._dates if self._dates.ndim == 1 else self._dates[row]
 
-    def _view(self, name: str) -> Lanes:
-        return self._format.columns[name].of(self.lanes)
-
     def _write_samples(self, samples: Samples) -> None:
         values = number_fields(samples)
         rows = self.lanes.shape[0]
         for block in self._format.blocks:
-            numbers = np.empty((rows, block.cells), dtype=np.int64)
-            for name, start in zip(block.names, block.starts, strict=True):
-                column = values[name].reshape(rows, -1)
-                numbers[:, start : start + column.shape[1]] = column
+            columns = [_cells(field, values[field.name].reshape(rows, -1)) for field in block.fields]
+            numbers = np.concatenate(columns, axis=1)
             out = self.lanes[:, block.first : block.first + block.cells * block.lanes]
             write_numbers(numbers, block.lanes, out.reshape(rows, block.cells, block.lanes))
         for name, source in self._format.copies:
-            self._view(name)[:] = self._view(source)
+            self._views[name][:] = self._views[source]
         self._write_optional_keys(values)
         self._write_times(samples)
 
@@ -94,21 +92,21 @@ class SummaryGroup:
             shown = [name for name in names if name in self._format.columns]
             clocks = recent.clocks(seconds)
             for name in shown:
-                self._view(name)[:] = clocks
+                self._views[name][:] = clocks
             if recent.date is None:
                 dates += [recent.dates(seconds)] * len(shown)
         self._dates = np.concatenate(dates, axis=1) if recent.date is None else recent.date
 
     def _write_optional_keys(self, values: dict[str, I64]) -> None:
-        for name, column in self._format.columns.items():
-            if column.field.kind is OptionalNumber:
-                absent = values[name.rstrip("?")] < 0
-                known = self._absent.get(name)
-                if known is None or not np.array_equal(known, absent):
-                    self._absent[name] = absent
-                    key = np.frombuffer(column.field.key + b",   ", dtype=np.uint32)
-                    absent = absent.reshape(len(self.lanes), -1, 1)
-                    column.of(self.lanes)[:] = np.where(absent, BLANK, key)
+        for column in self._format.keys:
+            name = column.field.name
+            absent = values[name.rstrip("?")] < 0
+            known = self._absent.get(name)
+            if known is None or not np.array_equal(known, absent):
+                self._absent[name] = absent
+                key = np.frombuffer(column.field.key + b",   ", dtype=np.uint32)
+                cells = _cells(column.field, absent.reshape(len(self.lanes), -1))
+                self._views[name][:] = np.where(cells[..., None], BLANK, key)
 
     def _write_lives(self, samples: Samples) -> None:
         """Names of pods that are new in their slot, start times of containers that are."""
@@ -116,13 +114,13 @@ class SummaryGroup:
         if changed.any():
             self._generation = samples.lives.generation
             self._write_pod_texts(*changed.nonzero())
-            self._view("pod.birth")[changed] = time_lanes(samples.pods.birth[changed])
+            self._views["pod.birth"][changed] = time_lanes(samples.pods.birth[changed])
         started = samples.containers.started
         restarted = started != self._started
         if restarted.any():
             self._started = started
             rows = self.lanes.shape[0]
-            self._view("container.started")[restarted.reshape(rows, -1)] = time_lanes(started[restarted])
+            self._views["container.started"][restarted.reshape(rows, -1)] = time_lanes(started[restarted])
 
     def _write_pod_texts(self, rows: I64, slots: I64) -> None:
         texts: dict[str, list[str]] = {name: [] for name in _POD_TEXTS}
@@ -137,7 +135,10 @@ class SummaryGroup:
         for name, written in texts.items():
             if name in self._format.columns:
                 column = self._format.columns[name]
-                column.of(self.lanes)[rows, slots] = self._text(column, written)
+                cells = column.field.cells
+                shown = np.isin(slots, cells)
+                lanes = self._text(column, written)[shown]
+                self._views[name][rows[shown], np.searchsorted(cells, slots[shown])] = lanes
 
     def _text(self, column: Column, texts: list[str]) -> Lanes:
         """`texts` as the rest of a JSON string each, (texts, lanes)."""
@@ -149,15 +150,20 @@ class SummaryGroup:
         """What never changes: the nodes' names and boot times, and the names of the containers."""
         plan, nodes = self._plan, self._nodes
         boot = plan.nodes.boot[nodes] + plan.origin
-        self._view("node.boot")[:] = time_lanes(boot)[:, None]
-        self._view("system.boot")[:] = time_lanes(boot + 9)[:, None]
+        self._views["node.boot"][:] = time_lanes(boot)[:, None]
+        self._views["system.boot"][:] = time_lanes(boot + 9)[:, None]
         column = self._format.columns["container.name"]
         workloads = plan.slots.workload[nodes]
-        view = column.of(self.lanes).reshape(*workloads.shape, -1)
+        view = self._views["container.name"].reshape(*workloads.shape, -1)
         for number in np.unique(workloads).tolist():
             names = [spec.name for spec in plan.workloads[number].containers]
             view[workloads == number] = self._text(column, names).ravel()
-        self._view("node.name")[:, 0] = self._text(self._format.columns["node.name"], list(plan.node_names[nodes]))
+        self._views["node.name"][:, 0] = self._text(self._format.columns["node.name"], list(plan.node_names[nodes]))
+
+
+def _cells(field: Field, table: NDArray[Any]) -> NDArray[Any]:
+    """Of the cells of `table` (nodes, cells), those the answer shows."""
+    return table if len(field.cells) == table.shape[1] else table[:, field.cells]
 
 
 _POD_TEXTS = ("pod.name", "pod.namespace", "pod.uid", "pod.token_name", "pod.claim_name", "pod.claim_namespace")

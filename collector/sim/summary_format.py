@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.sim.digits import DATE_LANES, Lanes
-from collector.sim.layout import Field, Layout, Number, build_layout
+from collector.sim.layout import Field, Layout, Number, OptionalNumber, build_layout
 from collector.sim.plan import Plan
 from collector.sim.summary_fields import COPIES, TIMES_ASKED, TIMES_SAMPLED
 from collector.sim.summary_tree import SummaryTree
@@ -38,8 +38,7 @@ class NumberBlock:
 
     lanes: int
     first: int
-    names: tuple[str, ...]
-    starts: tuple[int, ...]
+    fields: tuple[Field, ...]
     cells: int
 
 
@@ -48,7 +47,7 @@ class SummaryFormat:
 
     def __init__(self, plan: Plan) -> None:
         builder = SummaryTree(plan.classes, plan.config.containers, psi=plan.config.psi)
-        self.layout: Layout = build_layout(builder.tree(), builder.cells())
+        self.layout: Layout = build_layout(builder.tree())
         self.columns: dict[str, Column] = {}
         self.blocks: list[NumberBlock] = []
         self.width = 0
@@ -62,19 +61,16 @@ class SummaryFormat:
                 for field in numbers_of_own
                 if field.positions.shape[1] == width and (f"{field.name}?" in fields) is optional
             ]
-            first, starts, cells = self.width, [], 0
+            self.blocks.append(NumberBlock(width, self.width, tuple(numbers), sum(len(each.cells) for each in numbers)))
             for field in numbers:
-                starts.append(cells)
-                cells += len(field.positions)
                 self._add(field, field.positions)
-            names = tuple(field.name for field in numbers)
-            self.blocks.append(NumberBlock(width, first, names, tuple(starts), cells))
         sampled = [fields[name] for name in TIMES_SAMPLED if name in fields]
         for field in sampled:
             self._add(field, field.positions[:, DATE_LANES:])
         for name, field in fields.items():
             if name not in self.columns and name not in TIMES_ASKED:
                 self._add(field, field.positions)
+        self.keys = [column for column in self.columns.values() if column.field.kind is OptionalNumber]
         self.copies = [(name, source) for name, source in COPIES.items() if name in self.columns]
         self.positions: NDArray[np.int64] = np.concatenate([each.positions.ravel() for each in self.columns.values()])
         self.date_positions = np.concatenate([field.positions[:, :DATE_LANES] for field in sampled])
