@@ -6,6 +6,7 @@ number.
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -96,11 +97,14 @@ class RecentTimes:
         return self._clocks.take(seconds - self._first, axis=0)
 
 
-def text_lanes(text: bytes, lanes: int) -> bytes:
-    """`text` padded with spaces to `lanes` lanes; ValueError when it does not fit."""
-    if len(text) > lanes * LANE:
-        raise ValueError(f"{text!r} is longer than its slot of {lanes * LANE} bytes")
-    return text.ljust(lanes * LANE)
+def text_lanes(texts: Sequence[str], lanes: int) -> Lanes:
+    """`texts`, ASCII, each padded with spaces to `lanes` lanes: (texts, lanes). ValueError when one does not fit."""
+    size = lanes * LANE
+    padded = "".join([text.ljust(size) for text in texts])
+    if len(padded) > size * len(texts):
+        longest = max(texts, key=len)
+        raise ValueError(f"{longest!r} is longer than its slot of {size} bytes")
+    return np.frombuffer(padded.encode("ascii"), dtype=np.uint32).reshape(-1, lanes)
 
 
 @lru_cache(maxsize=65_536)

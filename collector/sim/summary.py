@@ -5,6 +5,7 @@ next tick its lanes (see digits.py) are reused. What a tick cannot change (names
 or container changes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 from collector.sim.digits import BLANK, Lanes, RecentTimes, text_lanes, time_lanes, write_numbers
 from collector.sim.hashing import I64
-from collector.sim.identity import pod_identity
+from collector.sim.identity import PodIdentity, pod_identity
 from collector.sim.layout import Field
 from collector.sim.plan import Plan
 from collector.sim.sample_columns import Samples
 from collector.sim.samples import Sampler
 from collector.sim.summary_body import SummaryBody
 from collector.sim.summary_fields import number_fields, sampled_times
-from collector.sim.summary_format import Column, SummaryFormat
+from collector.sim.summary_format import SummaryFormat
 from collector.sim.workloads import letters
 
 GROUP_NODES = 128
@@ -123,28 +124,16 @@ class SummaryGroup:
             self._views["container.started"][restarted.reshape(rows, -1)] = time_lanes(started[restarted])
 
     def _write_pod_texts(self, rows: I64, slots: I64) -> None:
-        texts: dict[str, list[str]] = {name: [] for name in _POD_TEXTS}
-        for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
-            pod = pod_identity(self._plan, self._nodes.start + row, slot, int(self._generation[row, slot]))
-            texts["pod.name"].append(pod.name)
-            texts["pod.namespace"].append(pod.namespace)
-            texts["pod.uid"].append(pod.kubelet_uid)
-            texts["pod.token_name"].append(f"kube-api-access-{letters(int(pod.uid[:6], 16), 5)}")
-            texts["pod.claim_name"].append(f"data-{pod.name}")
-            texts["pod.claim_namespace"].append(pod.namespace)
-        for name, written in texts.items():
-            if name in self._format.columns:
-                column = self._format.columns[name]
-                cells = column.field.cells
-                shown = np.isin(slots, cells)
-                lanes = self._text(column, written)[shown]
-                self._views[name][rows[shown], np.searchsorted(cells, slots[shown])] = lanes
-
-    def _text(self, column: Column, texts: list[str]) -> Lanes:
-        """`texts` as the rest of a JSON string each, (texts, lanes)."""
-        closing = '"' if column.field.name in _LAST_IN_OBJECT else '",'
-        padded = b"".join(text_lanes(f"{text}{closing}".encode(), column.lanes) for text in texts)
-        return np.frombuffer(padded, dtype=np.uint32).reshape(-1, column.lanes)
+        """Names and uids of these pods."""
+        places = zip(rows.tolist(), slots.tolist(), self._generation[rows, slots].tolist(), strict=True)
+        pods = [pod_identity(self._plan, self._nodes.start + row, slot, number) for row, slot, number in places]
+        for name, text in _POD_TEXTS.items():
+            column = self._format.columns.get(name)
+            shown = np.isin(slots, column.field.cells) if column else np.zeros(0, dtype=np.bool_)
+            if column and shown.any():
+                texts = [text(pods[number]) for number in shown.nonzero()[0].tolist()]
+                cells = np.searchsorted(column.field.cells, slots[shown])
+                self._views[name][rows[shown], cells] = text_lanes(texts, column.lanes)
 
     def _write_node_texts(self) -> None:
         """What never changes: the nodes' names and boot times, and the names of the containers."""
@@ -152,13 +141,10 @@ class SummaryGroup:
         boot = plan.nodes.boot[nodes] + plan.origin
         self._views["node.boot"][:] = time_lanes(boot)[:, None]
         self._views["system.boot"][:] = time_lanes(boot + 9)[:, None]
-        column = self._format.columns["container.name"]
-        workloads = plan.slots.workload[nodes]
-        view = self._views["container.name"].reshape(*workloads.shape, -1)
-        for number in np.unique(workloads).tolist():
-            names = [spec.name for spec in plan.workloads[number].containers]
-            view[workloads == number] = self._text(column, names).ravel()
-        self._views["node.name"][:, 0] = self._text(self._format.columns["node.name"], list(plan.node_names[nodes]))
+        names = self._format.container_names[plan.slots.workload[nodes]]
+        self._views["container.name"][:] = names.reshape(len(self.lanes), -1, names.shape[-1])
+        texts = [f'{name}",' for name in plan.node_names[nodes]]
+        self._views["node.name"][:, 0] = text_lanes(texts, self._format.columns["node.name"].lanes)
 
 
 def _cells(field: Field, table: NDArray[Any]) -> NDArray[Any]:
@@ -166,8 +152,15 @@ def _cells(field: Field, table: NDArray[Any]) -> NDArray[Any]:
     return table if len(field.cells) == table.shape[1] else table[:, field.cells]
 
 
-_POD_TEXTS = ("pod.name", "pod.namespace", "pod.uid", "pod.token_name", "pod.claim_name", "pod.claim_namespace")
-_LAST_IN_OBJECT = frozenset({"pod.uid", "pod.token_name", "pod.claim_namespace"})
+_POD_TEXTS: dict[str, Callable[[PodIdentity], str]] = {
+    "pod.name": lambda pod: f'{pod.name}",',
+    "pod.namespace": lambda pod: f'{pod.namespace}",',
+    "pod.uid": lambda pod: f'{pod.kubelet_uid}"',
+    "pod.token_name": lambda pod: f'kube-api-access-{letters(int(pod.uid[:6], 16), 5)}"',
+    "pod.claim_name": lambda pod: f'data-{pod.name}",',
+    "pod.claim_namespace": lambda pod: f'{pod.namespace}"',
+}
+"""The fields that change with a pod, each as the rest of a JSON string: a comma follows unless it is the last one."""
 
 
 class SummaryWriter:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.sim.digits import DATE_LANES, Lanes
+from collector.sim.digits import DATE_LANES, Lanes, text_lanes
 from collector.sim.layout import Field, Layout, Number, OptionalNumber, build_layout
 from collector.sim.plan import Plan
 from collector.sim.summary_fields import COPIES, TIMES_ASKED, TIMES_SAMPLED
@@ -73,8 +73,15 @@ class SummaryFormat:
         self.keys = [column for column in self.columns.values() if column.field.kind is OptionalNumber]
         self.copies = [(name, source) for name, source in COPIES.items() if name in self.columns]
         self.positions: NDArray[np.int64] = np.concatenate([each.positions.ravel() for each in self.columns.values()])
+        self.container_names = self._container_names(plan)
+        """Of each workload, (workloads, containers, lanes)."""
         self.date_positions = np.concatenate([field.positions[:, :DATE_LANES] for field in sampled])
         self.asked_positions = np.concatenate([fields[name].positions for name in TIMES_ASKED if name in fields])
+
+    def _container_names(self, plan: Plan) -> Lanes:
+        texts = [f'{spec.name}",' for workload in plan.workloads for spec in workload.containers]
+        lanes = text_lanes(texts, self.columns["container.name"].lanes)
+        return lanes.reshape(len(plan.workloads), plan.config.containers, -1)
 
     def _add(self, field: Field, positions: NDArray[np.int64]) -> None:
         self.columns[field.name] = Column(field, positions, self.width)
