@@ -19,8 +19,10 @@ from collector.core.store import MetricStore
 from collector.durations import format_duration
 from collector.errors import StartError
 from collector.kube.config import connect
-from collector.kube.connection import ApiConnection
+from collector.kube.lease import Elector
 from collector.kube.listers import KubeState, Listers
+from collector.kubelets import MODES, Kubelets, preparation
+from collector.leading import elector_of
 from collector.light import LightCadence
 from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
@@ -32,7 +34,6 @@ from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
 from collector.signals import stop_requested
 from collector.sources.endpoints import plan_of
-from collector.sources.kubelet import KubeletClient, KubeletOptions
 from collector.sources.rounds import ScrapeReport
 from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
@@ -40,7 +41,7 @@ from collector.sources.tokens import ClusterToken
 from collector.vitals import LIGHT, LOOP, LOOP_LIMIT_S, TICKS, Pulse, Vitals, stuck_limit
 from collector.wanted import built_sinks, label_copier, past_of, spool_limits, warm_sink
 from sinks.manager import Outcome, SinkManager
-from sinks.runner.place import with_spools
+from sinks.runner.place import state_directory, with_spools
 from sinks.spool.account import Balance
 from sinks.warm import Restored, restore
 
@@ -70,7 +71,9 @@ class Collector:
         # In Heapster's order: of several faults it is the first that is told.
         self._copier = label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
+        self.kubelets = Kubelets(options, self.settings)
         self.metrics = SelfMetrics(__version__)
+        self.metrics.kubelet_identity(self.kubelets.mode, MODES)
         built = built_sinks(options)
         sinks = [sink for _, sink in built]
         self.history = past_of(options, built)
@@ -88,7 +91,9 @@ class Collector:
             [*offered, *own, *([self._warm] if self._warm is not None else [])],
             offer_timeout=options.sink_export_data_timeout / SECOND,
             observer=self._exported,
+            leads=not options.leader_elect,
         )
+        self._elector: Elector | None = None
         self._last_batch: LastBatch | None = None
         self._refused_metrics = 0
         self._settled = False
@@ -106,6 +111,8 @@ class Collector:
             last_batch=None if self._stored else lambda: self._last_batch,
             vitals=self.vitals,
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
+            kubelets=self.kubelets.states.document,
+            kubelet=self.kubelets.states.document_of,
         )
         certificates, gate = main_port_security(options)
         self.api = ApiServer(
@@ -156,6 +163,7 @@ class Collector:
             use_service_account=settings.use_service_account,
         )
         self._closing.push_async_callback(connection.close)
+        self._elector = elector_of(options, connection, self._lead)
         # Before there is any data: while its discovery is not answered, kubectl complains and no namespace can go.
         self.secure = await start_if_asked(options, self._context, connection, SecondApi(self._context))
         if self.secure is not None:
@@ -166,7 +174,7 @@ class Collector:
         await state.wait_synced(options.kube_start_timeout / SECOND)
         self.vitals.synced = True
         token = ClusterToken(connection)
-        client = KubeletClient(self._kubelet_options(connection, token))
+        client = self.kubelets.client(connection, token, state.nodes, state_directory())
         await client.start()
         self._closing.push_async_callback(client.close)
         self.sinks.leave_out(await startup.failed_sinks(self._given_sinks, asked_for=bool(options.sink)))
@@ -195,9 +203,11 @@ class Collector:
             concurrency=options.scrape_concurrency,
             jitter_s=options.scrape_jitter / SECOND,
             plan=plan_of(settings),
-            prepare=token.update,
+            prepare=preparation(token, client),
             scraped=self.metrics.scraped,
             clock=self._clock,
+            addressing=self.kubelets.addressing,
+            states=self.kubelets.states,
         )
         self._manager = Manager(
             self._source,
@@ -218,9 +228,10 @@ class Collector:
                 state.nodes,
                 entities,
                 port=settings.kubelet_port,
-                prepare=token.update,
+                prepare=preparation(token, client),
                 metrics=self.metrics,
                 clock=self._clock,
+                kubelets=self.kubelets,
             )
             restored.light(self.light.store)
             limit = stuck_limit(options.light_resolution, options.scrape_timeout)
@@ -238,10 +249,15 @@ class Collector:
         parts = [asyncio.create_task(self._manager.run(), name="ticks")]
         if self.secure is not None:
             parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        if self._elector is not None:
+            parts.append(asyncio.create_task(self._elector.run(), name="leader election"))
         if self.light is not None:
             parts.append(asyncio.create_task(self.light.run(), name="light cadence"))
         try:
-            await asyncio.gather(*parts)
+            # Not gather, which would cancel them too: the one that gives the lease back is cancelled once.
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in ended:
+                part.result()
         finally:
             for part in parts:
                 part.cancel()
@@ -278,25 +294,9 @@ class Collector:
     def _light_store(self) -> LightStore | None:
         return self.light.store if self.light is not None else None
 
-    def _kubelet_options(self, connection: ApiConnection, token: ClusterToken) -> KubeletOptions:
-        options, settings = self._options, self.settings
-        insecure = options.kubelet_insecure_tls or (settings.in_cluster and settings.insecure)
-        if settings.kubelet_https and insecure:
-            log.warning("the kubelets' certificates are NOT verified (--kubelet-insecure-tls or insecure=true)")
-        own_ca = (connection.ca_file,) if connection.ca_file else ()
-        certificate, key = connection.client_certificate or (None, None)
-        return KubeletOptions(
-            https=settings.kubelet_https,
-            verify="insecure" if insecure else "verify",
-            ca_files=(*own_ca, *options.kubelet_ca_file),
-            verify_name="node" if options.kubelet_verify_name == "node" else "address",
-            client_certificate=certificate,
-            client_key=key,
-            max_body_bytes=options.max_answer_bytes,
-            time_limit_s=options.node_timeout / SECOND,
-            token=token.current,
-            renew_token=token.renew,
-        )
+    def _lead(self, leads: bool) -> None:
+        self.metrics.led(leads=leads)
+        self.sinks.lead(leads=leads)
 
     def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
         self.metrics.exported(sink, seconds, outcome.value)
@@ -322,6 +322,7 @@ class Collector:
             batch_timestamp=tick.batch.timestamp / 1e9,
             nodes_ok=report.answered,
             nodes_failed=sum(report.failed.values()),
+            nodes_left_out=report.left_out,
             entities=entities,
             late_answers=report.late,
         )

@@ -11,6 +11,7 @@ from collector.cadence import Cadence, Words
 from collector.core.entities import EntityTable
 from collector.core.light import LightStore
 from collector.kube.listers import NodeLister
+from collector.kubelets import Kubelets
 from collector.options import SECOND, Options
 from collector.selfmetrics import SelfMetrics
 from collector.sources.endpoints import light_plan
@@ -38,6 +39,7 @@ class LightCadence:
         prepare: Callable[[], Awaitable[None]] | None = None,
         metrics: SelfMetrics,
         clock: Callable[[], float] = time.time,
+        kubelets: Kubelets,
     ) -> None:
         resolution = options.light_resolution
         self.store = LightStore(
@@ -54,6 +56,8 @@ class LightCadence:
             prepare=prepare,
             scraped=metrics.scraped,
             clock=clock,
+            addressing=kubelets.addressing,
+            states=kubelets.states,
         )
         self._metrics = metrics
         self._source = LightScrape(rounds, self.store, resolution_ns=resolution, told=self._told, clock=clock)

@@ -144,6 +144,10 @@ class Context:
     """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
     ledger: Callable[[], Sequence[Document]] = tuple
     """What became of every tick and every point, one document a sink."""
+    kubelets: Callable[[], Sequence[Document]] = tuple
+    """How each node's kubelet is, one document a node."""
+    kubelet: Callable[[str], Mapping[str, Document] | None] = lambda _node: None
+    """The same of one node; None for one that is not there."""
     last_batch: Callable[[], LastBatch | None] | None = None
     """Knows the latest batch where the store keeps none (--disable-metric-sink)."""
 
