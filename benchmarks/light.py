@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.cycle import _cpu_seconds, _peak_mib
+from benchmarks.proc import cpu_seconds as _cpu_seconds, peak_mib as _peak_mib
 from collector.app import Collector
 from collector.options import SECOND, Options
 from collector.sim.config import SimConfig

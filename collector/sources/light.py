@@ -5,9 +5,11 @@ the source's own endpoints at --metric-resolution.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from collector.core.light import LightSample, LightStore
+from collector.sources.endpoints import Body
+from collector.sources.resourceforms import AVAILABLE, decode_forms
 from collector.sources.rounds import Question, Rounds, ScrapeReport
 
 TAKEN_TOGETHER = 32
@@ -45,12 +47,24 @@ class LightScrape:
             if sample is not None:
                 waiting.append(sample)
 
+        def place(questions: Sequence[Question[LightSample]], bodies: Sequence[Body]) -> Sequence[bool]:
+            nodes = [question.node.name for question in questions]
+            group, placed = decode_forms(nodes, [self.store.layout(node) for node in nodes], bodies)
+            self.store.take_group(group, number, self._now())
+            return placed
+
         def settled() -> None:
             self.store.take(waiting, number, self._now())
             waiting.clear()
 
         report = await self._rounds.ask(
-            end - self._resolution_ns, end, take, together=TAKEN_TOGETHER, settled=settled, patience_s=PATIENCE_S
+            end - self._resolution_ns,
+            end,
+            take,
+            together=TAKEN_TOGETHER,
+            place=place if AVAILABLE else None,
+            settled=settled,
+            patience_s=PATIENCE_S,
         )
         self._told(report, time.perf_counter() - began)
         return report

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +62,21 @@ _TIME: Final = re.compile(rb"-?[0-9]{1,18}")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Form(NamedTuple):
+    """What is known of answers that differ in numbers only."""
+
+    key: bytes
+    """A hash of all the rest."""
+    places: NDArray[np.intp]
+    """Where in (1 + containers, SAMPLED) values each number of such an answer belongs."""
+
+
+@dataclass(slots=True, eq=False)
 class Layout:
-    """The containers of an answer, their order in each family, and when they started."""
+    """The containers of an answer, their order in each family, and when they started.
+
+    All but `form`, which `resourceforms` finds out, stays as it was made.
+    """
 
     keys: Mapping[bytes, int]
     """Family -> 64-bit keyed hash of its label texts in order, of START's whole text: the texts take 30 KB a node."""
@@ -72,6 +84,8 @@ class Layout:
     """Family -> the position of each of its samples among the containers, -1 for none; None: they are the same."""
     starts: NDArray[np.int64]
     """(containers,), ns; 0 where the kubelet does not say."""
+    form: Form | None = None
+    """Of answers that can be read many at once; None: none is known."""
 
 
 @dataclass(slots=True, eq=False)
