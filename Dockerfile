@@ -11,10 +11,10 @@ RUN /opt/heapster/bin/pip install --no-cache-dir --require-hashes --only-binary 
 COPY pyproject.toml README.md LICENSE ./
 COPY collector collector
 COPY sinks sinks
-# setuptools builds our own package; it stays out of the environment that is copied. The extension is optional elsewhere,
+# setuptools builds our own package; it stays out of the environment that is copied. The extensions are optional elsewhere,
 # not here.
 RUN python -m pip install --no-cache-dir --no-deps --target /opt/heapster/app . \
-    && PYTHONPATH=/opt/heapster/app python -c "from collector.sources import _projection" \
+    && PYTHONPATH=/opt/heapster/app python -c "from collector.sources import _projection, _resource" \
     && find /opt/heapster -name __pycache__ -prune -exec rm -rf {} + \
     && /opt/heapster/bin/pip uninstall --yes pip
 

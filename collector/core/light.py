@@ -65,7 +65,7 @@ class LightGroup:
     nodes: Sequence[str]
     layouts: Sequence[object]
     """Of each node's answer before."""
-    sizes: Sequence[int] | NDArray[np.intp]
+    sizes: Sequence[int]
     """1 + containers of each."""
     values: NDArray[np.int64]
     """(SAMPLED, sum of sizes): that of each LightSample behind the other."""
@@ -118,27 +118,22 @@ class LightStore:
         known = self._nodes.get(node)
         return None if known is None else known.layout
 
-    def take(self, samples: Sequence[LightSample], asked: int, now: int) -> None:
+    def take(self, samples: Sequence[LightSample], asked: int, now: int, group: LightGroup | None = None) -> None:
         """Put answers to round `asked` into the columns; one that comes after the answer to a later round is old."""
         found = [(rows, sample.values) for sample in samples if (rows := self._rows(sample, asked, now)).size]
-        if found:
-            self._put([rows for rows, _ in found], np.concatenate([values for _, values in found], axis=1), now)
-
-    def take_group(self, group: LightGroup, asked: int, now: int) -> None:
-        """The same for a group."""
-        found = [
-            self._rows_known(node, layout, asked, now) for node, layout in zip(group.nodes, group.layouts, strict=True)
-        ]
-        values = group.values
-        if not all(rows.size for rows in found):
-            values = values[:, np.repeat([rows.size > 0 for rows in found], group.sizes)]
-            found = [rows for rows in found if rows.size]
-        if found:
-            self._put(found, values, now)
+        rows, values = [each for each, _ in found], [each for _, each in found]
+        if group is not None:
+            of_nodes = [
+                self._rows_known(*each, asked, now) for each in zip(group.nodes, group.layouts, strict=True)
+            ]
+            of_use = np.repeat([each.size > 0 for each in of_nodes], group.sizes)
+            rows += [each for each in of_nodes if each.size]
+            values.append(group.values if of_use.all() else group.values[:, of_use])
+        if rows:
+            self._put(rows, np.concatenate(values, axis=1), now)
 
     def _put(self, rows_of_nodes: Sequence[NDArray[np.intp]], new: NDArray[np.int64], now: int) -> None:
-        """`new`, (SAMPLED, n), into n rows, those of one node after the other. Row by row of the columns: NumPy is three
-        times as fast as with all of them at once."""
+        """`new`, (SAMPLED, n), into n rows, those of one node after the other. Field by field: NumPy is faster so."""
         assert self._pins, "begin comes first"
         rows = np.concatenate(rows_of_nodes)
         owners = np.repeat([each[0] for each in rows_of_nodes], [each.size for each in rows_of_nodes])
@@ -201,7 +196,7 @@ class LightStore:
             # Without names and with another layout: another answer of the node came in between.
             return self._rows_known(sample.node, sample.layout, asked, now)
         rows = self._resolved(sample.node, sample.names)
-        if known is not None:
+        if known is not None and not np.array_equal(known.rows, rows):
             self._clear(np.setdiff1d(known.rows, rows), int(rows[0]))
         self._nodes[sample.node] = _Known(sample.layout, rows, asked, now)
         return rows
@@ -210,14 +205,19 @@ class LightStore:
         entities = self.entities
         node = entities.node_row(node_name)
         rows = [node]
+        pods: dict[tuple[str, str], int] = {}
         for namespace, pod, container in names:
-            rows.append(entities.child_row(Kind.POD_CONTAINER, entities.pod_row(namespace, pod, node), container, node))
+            parent = pods.get((namespace, pod))
+            if parent is None:
+                parent = pods[namespace, pod] = entities.pod_row(namespace, pod, node)
+            rows.append(entities.child_row(Kind.POD_CONTAINER, parent, container, node))
         found = np.array(rows, np.intp)
+        if len(set(rows)) == len(rows):
+            return found
         _, last = np.unique(found[::-1], return_index=True)
-        if last.size < found.size:
-            counting = np.zeros(found.size, np.bool_)
-            counting[found.size - 1 - last] = True
-            found[~counting] = -1
+        counting = np.zeros(found.size, np.bool_)
+        counting[found.size - 1 - last] = True
+        found[~counting] = -1
         return found
 
     def _clear(self, rows: NDArray[np.intp], node: int) -> None:

@@ -5,6 +5,7 @@ shared object: treat every mapping here as read-only. `gc=False` is sound becaus
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from msgspec import Struct
@@ -123,6 +124,7 @@ class Namespace(Struct, frozen=True, gc=False):
     labels: Mapping[str, str] = {}
 
 
+@lru_cache(maxsize=1 << 14)  # every round asks for the address of every node
 def _parsed(text: str) -> str | None:
     """`text` as an address in its canonical form, None when it is none; a zone is not accepted, as in Go."""
     if "%" in text:

@@ -43,9 +43,14 @@ typedef struct {
 } Family;
 
 typedef struct {
-    const uint8_t *labels;
-    size_t length; /* without the closing brace */
-} Line;
+    const uint8_t *begin;
+    size_t length;
+} Span;
+
+typedef struct {
+    Span *items;
+    Py_ssize_t count, capacity;
+} Spans;
 
 typedef struct {
     uint64_t v[4];
@@ -56,8 +61,11 @@ typedef struct {
     uint64_t key[2];
     int count;
     Family families[MAX_FAMILIES];
-    Line *lines; /* of the first family with labels in the document being read */
+    Spans labels; /* of the first family with labels in the document being read, without their braces */
+    Spans rests;  /* while looking: what stands behind the labels in families that are TEXT */
+    int32_t *lines; /* while looking: of each sample the number of its labels in `labels`, -1 for none */
     Py_ssize_t line_count, line_capacity;
+    bool looking;
     int64_t *cells; /* of the documents added, and behind them those of the one being read */
     Py_ssize_t cell_count, cell_capacity;
     int order[MAX_FAMILIES]; /* the families of the document read last */
@@ -309,20 +317,43 @@ closing_brace(const uint8_t *p, const uint8_t *end)
     return p < end && *p == '}' ? p : NULL;
 }
 
-static bool
-keep_line(Reader *self, const uint8_t *labels, size_t length)
+/* Room for one more item; what is returned is where the items are now, NULL without memory. */
+static void *
+room(Reader *self, void *items, size_t size, Py_ssize_t count, Py_ssize_t *capacity)
 {
-    if (self->line_count == self->line_capacity) {
-        Py_ssize_t capacity = self->line_capacity ? 2 * self->line_capacity : 256;
-        Line *lines = PyMem_Realloc(self->lines, (size_t)capacity * sizeof(Line));
-        if (!lines) {
-            self->no_memory = true;
-            return false;
-        }
-        self->lines = lines;
-        self->line_capacity = capacity;
+    if (count < *capacity) {
+        return items;
     }
-    self->lines[self->line_count++] = (Line){labels, length};
+    Py_ssize_t wanted = *capacity ? 2 * *capacity : 256;
+    void *grown = wanted > MOST_CELLS ? NULL : PyMem_Realloc(items, (size_t)wanted * size);
+    if (grown) {
+        *capacity = wanted;
+    }
+    self->no_memory = !grown;
+    return grown;
+}
+
+static bool
+keep_span(Reader *self, Spans *spans, const uint8_t *begin, size_t length)
+{
+    Span *items = room(self, spans->items, sizeof(Span), spans->count, &spans->capacity);
+    if (!items) {
+        return false;
+    }
+    spans->items = items;
+    items[spans->count++] = (Span){begin, length};
+    return true;
+}
+
+static bool
+keep_line(Reader *self, Py_ssize_t number)
+{
+    int32_t *lines = room(self, self->lines, sizeof(int32_t), self->line_count, &self->line_capacity);
+    if (!lines) {
+        return false;
+    }
+    self->lines = lines;
+    lines[self->line_count++] = (int32_t)number;
     return true;
 }
 
@@ -347,23 +378,30 @@ reserve_cells(Reader *self, Py_ssize_t needed)
 }
 
 /* From behind the opening brace to behind the closing one. Most families have the labels of the first one, in its
- * order: then it is enough to say so. `*at` is where the next line is to be found there. */
+ * order: then it is enough to say so. `*at` is where the next sample's are to be found there; behind those of this one
+ * afterwards, and as it was where they are not there. */
 static const uint8_t *
 read_labels(Reader *self, Hash *h, const uint8_t *p, const uint8_t *end, bool first, Py_ssize_t *at)
 {
     if (!first) {
-        for (Py_ssize_t i = *at; i < self->line_count && i < *at + MAX_SKIPPED; i++) {
-            const Line *line = self->lines + i;
-            if ((size_t)(end - p) > line->length && !memcmp(p, line->labels, line->length + 1)) {
+        for (Py_ssize_t i = *at; i < self->labels.count && i < *at + MAX_SKIPPED; i++) {
+            const Span *known = self->labels.items + i;
+            if ((size_t)(end - p) > known->length && !memcmp(p, known->begin, known->length + 1)) {
                 feed_sort(h, SAME_LABELS, (size_t)i);
                 *at = i + 1;
-                return p + line->length + 1;
+                return p + known->length + 1;
             }
         }
     }
     const uint8_t *brace = closing_brace(p, end);
-    if (!brace || brace - p > MAX_LABELS || (first && !keep_line(self, p, (size_t)(brace - p)))) {
+    if (!brace || brace - p > MAX_LABELS) {
         return NULL;
+    }
+    if (first) {
+        if (!keep_span(self, &self->labels, p, (size_t)(brace - p))) {
+            return NULL;
+        }
+        *at = self->labels.count;
     }
     feed_text(h, LABELS, p, (size_t)(brace - p), end);
     return brace + 1;
@@ -373,8 +411,8 @@ read_labels(Reader *self, Hash *h, const uint8_t *p, const uint8_t *end, bool fi
 static Py_ssize_t
 read_samples(Reader *self, Hash *h, const Family *family, const uint8_t *p, const uint8_t *end, Py_ssize_t *cells)
 {
-    bool first = !self->line_count;
-    Py_ssize_t samples = 0, at = 0;
+    bool first = !self->labels.count;
+    Py_ssize_t samples = 0, at = 0, before;
     int64_t value, time;
 
     for (; p < end; samples++) {
@@ -382,6 +420,7 @@ read_samples(Reader *self, Hash *h, const Family *family, const uint8_t *p, cons
             return -1;
         }
         p += family->length;
+        before = at;
         if (*p == '{') {
             p = read_labels(self, h, p + 1, end, first, &at);
             if (!p) {
@@ -391,12 +430,12 @@ read_samples(Reader *self, Hash *h, const Family *family, const uint8_t *p, cons
         else {
             feed_sort(h, NO_LABELS, 0);
         }
-        if (*p++ != ' ') {
+        if (*p++ != ' ' || (self->looking && !keep_line(self, at > before ? at - 1 : -1))) {
             return -1;
         }
         if (family->kind == TEXT) {
             const uint8_t *feed_ = memchr(p, '\n', (size_t)(end - p));
-            if (!feed_) {
+            if (!feed_ || (self->looking && !keep_span(self, &self->rests, p, (size_t)(feed_ - p)))) {
                 return -1;
             }
             feed_text(h, REST, p, (size_t)(feed_ - p), end);
@@ -438,7 +477,7 @@ read_document(Reader *self, const uint8_t *p, size_t size, uint8_t form[16])
     uint32_t seen = 0;
     Hash h;
 
-    self->line_count = 0;
+    self->labels.count = self->rests.count = self->line_count = 0;
     self->found = 0;
     if (!size || *p != '#' || end[-1] != '\n') {
         return -1;
@@ -505,10 +544,9 @@ reader_add(Reader *self, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "y*y#:add", &document, &wanted, &size)) {
         return NULL;
     }
-    self->no_memory = false;
+    self->no_memory = self->looking = false;
     Py_ssize_t cells = read_document(self, document.buf, (size_t)document.len, form);
     PyBuffer_Release(&document);
-    self->line_count = 0; /* they pointed into the document */
     if (self->no_memory) {
         self->cell_count = 0;
         return PyErr_NoMemory();
@@ -520,25 +558,33 @@ reader_add(Reader *self, PyObject *arguments)
     Py_RETURN_TRUE;
 }
 
+/* The texts, a line feed behind each. */
 static PyObject *
-reader_look(Reader *self, PyObject *arguments)
+joined(const Spans *spans)
 {
-    Py_buffer document;
-    uint8_t form[16];
+    size_t size = 0;
+    for (Py_ssize_t i = 0; i < spans->count; i++) {
+        size += spans->items[i].length + 1;
+    }
+    PyObject *text = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
+    char *to = text ? PyByteArray_AsString(text) : NULL;
+    for (Py_ssize_t i = 0; to && i < spans->count; i++) {
+        memcpy(to, spans->items[i].begin, spans->items[i].length);
+        to += spans->items[i].length;
+        *to++ = '\n';
+    }
+    return text;
+}
 
-    if (!PyArg_ParseTuple(arguments, "y*:look", &document)) {
-        return NULL;
-    }
-    self->no_memory = false;
-    Py_ssize_t cells = read_document(self, document.buf, (size_t)document.len, form);
-    PyBuffer_Release(&document);
-    self->line_count = 0;
-    if (self->no_memory) {
-        return PyErr_NoMemory();
-    }
-    if (cells < 0) {
-        Py_RETURN_NONE;
-    }
+static PyObject *
+numbers(const void *first, Py_ssize_t count, size_t size)
+{
+    return PyByteArray_FromStringAndSize(count ? first : "", count * (Py_ssize_t)size);
+}
+
+static PyObject *
+families_found(const Reader *self)
+{
     PyObject *order = PyTuple_New(self->found);
     for (int i = 0; order && i < self->found; i++) {
         PyObject *pair = Py_BuildValue("in", self->order[i], self->samples[i]);
@@ -546,13 +592,36 @@ reader_look(Reader *self, PyObject *arguments)
             Py_CLEAR(order);
         }
     }
-    if (!order) {
+    return order;
+}
+
+static PyObject *
+reader_look(Reader *self, PyObject *arguments)
+{
+    Py_buffer document;
+    uint8_t form[16];
+    PyObject *found = NULL;
+
+    if (!PyArg_ParseTuple(arguments, "y*:look", &document)) {
         return NULL;
     }
-    Py_ssize_t count = cells - self->cell_count;
-    const char *first = count ? (const char *)(self->cells + self->cell_count) : "";
-    return Py_BuildValue("y#NN", (const char *)form, (Py_ssize_t)sizeof form, order,
-                         PyByteArray_FromStringAndSize(first, count * (Py_ssize_t)sizeof(int64_t)));
+    self->no_memory = false;
+    self->looking = true;
+    Py_ssize_t cells = read_document(self, document.buf, (size_t)document.len, form);
+    if (self->no_memory) {
+        PyErr_NoMemory();
+    }
+    else if (cells < 0) {
+        found = Py_NewRef(Py_None);
+    }
+    else {
+        found = Py_BuildValue(
+            "y#NNNNN", (const char *)form, (Py_ssize_t)sizeof form, families_found(self),
+            numbers(self->cells + self->cell_count, cells - self->cell_count, sizeof(int64_t)),
+            numbers(self->lines, self->line_count, sizeof(int32_t)), joined(&self->labels), joined(&self->rests));
+    }
+    PyBuffer_Release(&document);
+    return found;
 }
 
 static PyObject *
@@ -624,6 +693,8 @@ reader_dealloc(Reader *self)
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     freefunc release_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
+    PyMem_Free(self->labels.items);
+    PyMem_Free(self->rests.items);
     PyMem_Free(self->lines);
     PyMem_Free(self->cells);
     release_object(self);
@@ -639,8 +710,10 @@ static PyMethodDef reader_methods[] = {
     {"look",
      (PyCFunction)reader_look,
      METH_VARARGS,
-     "look(document) -> (form, families, cells) | None\n\nOf one document, without adding it: its form; (number, samples) "
-     "of each family in the order of the text; its cells. None when it is refused."},
+     "look(document) -> (form, families, cells, lines, labels, rests) | None\n\nOf one document, without adding it: its "
+     "form; (number, samples) of each family in the order of the text; its cells; int32 for each sample, which of the "
+     "labels it has, -1 for none of them; the labels of the first family that has some, and what is behind the labels in "
+     "families that are TEXT, each with a line feed behind it. None when it is refused."},
     {"take",
      (PyCFunction)reader_take,
      METH_NOARGS,

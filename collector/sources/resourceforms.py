@@ -1,17 +1,14 @@
 """Many answers of the light endpoint at once, text to columns, by the C extension `_resource`. Not for several threads.
 
-From one answer of a kubelet to the next only numbers change. What the others mean, `decode_resource` finds out, by
-reading an answer as it always did; then the form of that answer (a keyed hash of all but the numbers) and the place of
-each of its numbers are remembered in its Layout. An answer of the form that its node's layout has is then read without
-any Python object for its containers. One of another form, or that the extension refuses, is for `decode_resource`.
-
-A form is remembered only where both ways have read the same out of one answer. Where the extension was not built, none
-ever is (docs/decisions/0012).
+From one answer of a kubelet to the next only numbers change. The rest is the answer's form, of which a keyed hash is
+kept in the node's Layout together with the place of each number. An answer of the form that its node's layout has is
+read without any Python object for its containers. `decode_new` reads one of another form, and finds out where its
+numbers belong; what the extension refuses is for `decode_resource`, which is what both are held against in the tests.
+Where the extension was not built, it reads them all (docs/decisions/0012).
 """
 
 import secrets
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +16,7 @@ from numpy.typing import NDArray
 
 from collector.core.light import CPU, SAMPLED, START, TIME, LightGroup, LightSample
 from collector.core.sample import ABSENT
-from collector.sources.resource import CONTAINERS, ERRORS, NODE, Form, Layout
+from collector.sources.resource import CONTAINERS, ERRORS, NODE, Family, Form, Layout, fill, names_of
 
 try:
     from collector.sources import _resource as extension
@@ -30,6 +27,7 @@ else:
 
 _FAMILIES: Final = (*CONTAINERS, *NODE, *ERRORS)
 _STARTS: Final = next(family for family, field in CONTAINERS.items() if field == START)
+_CPU: Final = next(family for family, field in CONTAINERS.items() if field == CPU)
 _OF_NODE: Final = np.zeros(1, np.int64)
 """START of a node."""
 
@@ -52,27 +50,55 @@ def _kind(family: bytes) -> int:
     return extension.SECONDS if field == CPU else extension.WHOLE
 
 
-def learn(body: bytes | memoryview, sample: LightSample) -> None:
-    """Remember the form of `body`, of which `decode_resource` made `sample`, in the sample's layout."""
-    layout = sample.layout
-    if not AVAILABLE or not isinstance(layout, Layout):
-        return
-    looked = _made().look(body)
+def decode_new(body: bytes | memoryview, node: str) -> LightSample | None:
+    """The answer of `node`, of a form not known yet; None where it is for `decode_resource`."""
+    looked = _made().look(body) if AVAILABLE else None
     if looked is None:
-        return
-    key, families, cells = looked
-    places = _places(layout, families)
-    if places is not None and np.array_equal(_placed([layout], places, np.frombuffer(cells, np.int64)), sample.values):
-        layout.form = Form(key, places)
+        return None
+    key, families, cells, lines, labels, rests = looked
+    found = [(_FAMILIES[number], samples) for number, samples in families]
+    names = names_of(bytes(labels).split(b"\n")[:-1])
+    if not found or found[0][0] != _CPU or names is None:
+        return None
+    numbers, texts = np.frombuffer(lines, np.int32), bytes(rests).split(b"\n")
+    starts = np.zeros((SAMPLED, len(names)), np.int64)
+    places: list[NDArray[np.intp]] = []
+    at, text_at = 0, 0
+    for name, samples in found:
+        here, at = numbers[at : at + samples], at + samples
+        if name in ERRORS or name == _STARTS:
+            words, text_at = texts[text_at : text_at + samples], text_at + samples
+            if name in ERRORS and words != [b"0"]:
+                return None
+            if name == _STARTS and (here < 0).any():
+                return None
+            if name == _STARTS and (b"_" in b"".join(words) or not fill(starts, START, Family(words, words), here)):
+                return None
+            continue
+        if (here.size != 1 or here[0] >= 0) if name in NODE else (here < 0).any():
+            return None
+        cell = (here + 1) * SAMPLED + (NODE[name] if name in NODE else CONTAINERS[name])
+        # The time of a CPU sample comes right behind it.
+        places.append(np.column_stack([cell, cell - CPU + TIME]).reshape(-1) if _is_cpu(name) else cell)
+    form = Form(key, np.concatenate(places).astype(np.int32))
+    layout = Layout({}, {}, np.maximum(starts[START], 0), form)
+    return LightSample(node, layout, names, _placed([layout], form.places, np.frombuffer(cells, np.int64)))
+
+
+def _is_cpu(family: bytes) -> bool:
+    return CONTAINERS.get(family, NODE.get(family)) == CPU
 
 
 def decode_forms(
     nodes: Sequence[str], layouts: Sequence[object | None], bodies: Sequence[bytes | memoryview]
-) -> tuple[LightGroup, list[bool]]:
-    """Answers of several nodes as one group, each with the layout of the answer before, and which of them are in it."""
+) -> tuple[LightGroup | None, list[bool]]:
+    """Answers of several nodes as one group, each with the layout of the answer before, and which of them are in it.
+
+    None in place of a group of none.
+    """
     reader = _made()
     known: list[Layout] = []
-    places: list[NDArray[np.intp]] = []
+    places: list[NDArray[np.int32]] = []
     taken = []
     for layout, body in zip(layouts, bodies, strict=True):
         form = layout.form if isinstance(layout, Layout) else None
@@ -82,15 +108,16 @@ def decode_forms(
             places.append(form.places)
     cells = np.frombuffer(reader.take(), np.int64)
     if not known:
-        return LightGroup([], [], [], np.empty((SAMPLED, 0), np.int64)), taken
-    sizes = np.array([1 + layout.starts.size for layout in known])
-    at = np.concatenate(places)
-    at += np.repeat(SAMPLED * (np.cumsum(sizes) - sizes), [each.size for each in places])
+        return None, taken
+    sizes = [1 + layout.starts.size for layout in known]
+    ends = np.cumsum(sizes)
+    at = np.concatenate(places).astype(np.intp)
+    at += np.repeat(SAMPLED * (ends - sizes), [each.size for each in places])
     values = _placed(known, at, cells)
     return LightGroup([node for node, is_in in zip(nodes, taken, strict=True) if is_in], known, sizes, values), taken
 
 
-def _placed(layouts: Sequence[Layout], places: NDArray[np.intp], cells: NDArray[np.int64]) -> NDArray[np.int64]:
+def _placed(layouts: Sequence[Layout], places: NDArray[np.intp] | NDArray[np.int32], cells: NDArray[np.int64]) -> NDArray[np.int64]:
     """(SAMPLED, n): the cells where they belong, for each layout the node and its containers."""
     starts = np.concatenate([each for layout in layouts for each in (_OF_NODE, layout.starts)])
     rows = np.full((starts.size, SAMPLED), ABSENT, np.int64)
@@ -98,37 +125,3 @@ def _placed(layouts: Sequence[Layout], places: NDArray[np.intp], cells: NDArray[
     rows[:, START] = starts
     rows.reshape(-1)[places] = cells
     return np.ascontiguousarray(rows.T)
-
-
-def _places(layout: Layout, families: Sequence[tuple[int, int]]) -> NDArray[np.intp] | None:
-    """Where each cell belongs in (1 + containers, SAMPLED) values; None where one belongs nowhere."""
-    named = tuple((_FAMILIES[number], samples) for number, samples in families if _FAMILIES[number] != _STARTS)
-    order = [layout.places.get(name) for name, _ in named]
-    if all(places is None for places in order):
-        found = _regular(named)
-    else:
-        found = _irregular(named, order)
-    return None if found.size and (found.min() < 0 or found.max() >= SAMPLED * (1 + layout.starts.size)) else found
-
-
-@lru_cache(maxsize=256)
-def _regular(families: tuple[tuple[bytes, int], ...]) -> NDArray[np.intp]:
-    """Of families that have the containers of the CPU's in its order: one array for all nodes of that many."""
-    return _irregular(families, [None] * len(families))
-
-
-def _irregular(
-    families: Sequence[tuple[bytes, int]], places: Sequence[NDArray[np.intp] | None]
-) -> NDArray[np.intp]:
-    found: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
-    for (name, samples), given in zip(families, places, strict=True):
-        if name in ERRORS:
-            continue
-        field, row = (NODE[name], 0) if name in NODE else (CONTAINERS[name], 1)
-        rows = row + (np.arange(samples) if given is None else given)
-        if given is not None and (given.size != samples or (given < 0).any()):
-            return np.array([-1], np.intp)
-        at = rows * SAMPLED + field
-        # The time of a CPU sample comes right behind it.
-        found.append(np.column_stack([at, at - field + TIME]).reshape(-1) if field == CPU else at)
-    return np.concatenate(found)
