@@ -49,7 +49,9 @@ def main() -> int:
         console.print(tables.cycle_table(found["cycles"]))
     if not arguments.no_light:
         names = arguments.light or [name for name in LIGHT if name != SMOKE][: None if arguments.full else 1]
-        _measure(console, found, "light", names, lambda name: light_summed_up([run("light", name) for _ in range(runs)]))
+        _measure(
+            console, found, "light", names, lambda name: light_summed_up([run("light", name) for _ in range(runs)])
+        )
         if found["light"]:
             console.print(tables.light_table(found["light"]))
     if not arguments.no_latency:

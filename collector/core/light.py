@@ -120,12 +120,15 @@ class LightStore:
 
     def take(self, samples: Sequence[LightSample], asked: int, now: int, group: LightGroup | None = None) -> None:
         """Put answers to round `asked` into the columns; one that comes after the answer to a later round is old."""
-        found = [(rows, sample.values) for sample in samples if (rows := self._rows(sample, asked, now)).size]
-        rows, values = [each for each, _ in found], [each for _, each in found]
+        rows: list[NDArray[np.intp]] = []
+        values: list[NDArray[np.int64]] = []
+        for sample in samples:
+            own = self._rows(sample, asked, now)
+            if own.size:
+                rows.append(own)
+                values.append(sample.values)
         if group is not None:
-            of_nodes = [
-                self._rows_known(*each, asked, now) for each in zip(group.nodes, group.layouts, strict=True)
-            ]
+            of_nodes = [self._rows_known(*each, asked, now) for each in zip(group.nodes, group.layouts, strict=True)]
             of_use = np.repeat([each.size > 0 for each in of_nodes], group.sizes)
             rows += [each for each in of_nodes if each.size]
             values.append(group.values if of_use.all() else group.values[:, of_use])

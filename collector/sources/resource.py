@@ -58,7 +58,7 @@ _TIME_DIGITS: Final = 13
 
 _LINE: Final = re.compile(rb"[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?:\{(.*)\})?[ \t]*([^{}]*)")
 _USUAL: Final = re.compile(
-    r"^container=%s,namespace=%s,pod=%s$" % ((r'"([^"\\\n]{1,1024})"',) * 3),  # noqa: UP031
+    r"^container=%s,namespace=%s,pod=%s$" % ((r'"([^"\\\n]{1,1024})"',) * 3),
     re.MULTILINE,
 )
 _TIME: Final = re.compile(rb"-?[0-9]{1,18}")
@@ -286,7 +286,9 @@ def _placed(families: Mapping[bytes, Family], keys: Mapping[bytes, int]) -> tupl
 def names_of(texts: list[bytes]) -> list[tuple[str, str, str]] | None:
     """The names in label texts; None where one is missing. As kubelets write them, all are read in one go."""
     try:
-        found = [(namespace, pod, container) for container, namespace, pod in _USUAL.findall(b"\n".join(texts).decode())]
+        found = [
+            (namespace, pod, container) for container, namespace, pod in _USUAL.findall(b"\n".join(texts).decode())
+        ]
     except UnicodeDecodeError:
         found = []
     if len(found) == len(texts):  # a text without a line feed has one line, which matches as a whole or not at all

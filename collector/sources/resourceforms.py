@@ -62,7 +62,7 @@ def decode_new(body: bytes | memoryview, node: str) -> LightSample | None:
         return None
     numbers, texts = np.frombuffer(lines, np.int32), bytes(rests).split(b"\n")
     starts = np.zeros((SAMPLED, len(names)), np.int64)
-    places: list[NDArray[np.intp]] = []
+    places: list[NDArray[np.int32]] = []
     at, text_at = 0, 0
     for name, samples in found:
         here, at = numbers[at : at + samples], at + samples
@@ -101,11 +101,12 @@ def decode_forms(
     places: list[NDArray[np.int32]] = []
     taken = []
     for layout, body in zip(layouts, bodies, strict=True):
-        form = layout.form if isinstance(layout, Layout) else None
-        taken.append(form is not None and reader.add(body, form.key))
-        if taken[-1]:
+        is_in = False
+        if isinstance(layout, Layout) and layout.form is not None and reader.add(body, layout.form.key):
+            is_in = True
             known.append(layout)
-            places.append(form.places)
+            places.append(layout.form.places)
+        taken.append(is_in)
     cells = np.frombuffer(reader.take(), np.int64)
     if not known:
         return None, taken
@@ -117,7 +118,9 @@ def decode_forms(
     return LightGroup([node for node, is_in in zip(nodes, taken, strict=True) if is_in], known, sizes, values), taken
 
 
-def _placed(layouts: Sequence[Layout], places: NDArray[np.intp] | NDArray[np.int32], cells: NDArray[np.int64]) -> NDArray[np.int64]:
+def _placed(
+    layouts: Sequence[Layout], places: NDArray[np.intp] | NDArray[np.int32], cells: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """(SAMPLED, n): the cells where they belong, for each layout the node and its containers."""
     starts = np.concatenate([each for layout in layouts for each in (_OF_NODE, layout.starts)])
     rows = np.full((starts.size, SAMPLED), ABSENT, np.int64)

@@ -311,6 +311,41 @@ def test_a_summary_says_what_the_light_endpoint_would_have_said():
     assert again.names is None
 
 
+def test_the_extension_is_there():
+    assert resourceforms.AVAILABLE, (
+        "collector/sources/_resource was not built: make system, remove .venv/.ready, make setup"
+    )
+
+
+def test_without_the_extension_every_answer_is_read_one_by_one(monkeypatch):
+    monkeypatch.setattr(resourceforms, "AVAILABLE", False)
+    assert resourceforms.decode_new(recorded(RECORDED[0]), "node-a") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b" 1795398729126\n", b" 179539872912\n"),
+        (b" 1795398729126\n", b"  1795398729126\n"),
+        (b" 1795398729126\n", b"\n"),
+        (b" 2.478991411 ", b" 2.4789914115 "),
+        (b" 2.478991411 ", b" -2.478991411 "),
+        (b" 2.478991411 ", b" NaN "),
+        (b" 2.478991411 ", b" 1e300 "),
+        (b'container="busy"', b'container=""'),
+        (b"# TYPE container_cpu", b"# EOF\n# TYPE container_cpu"),
+        (b"_scrape_error 0", b"_scrape_error 1"),
+    ],
+)
+def test_what_is_unlike_a_kubelets_text_is_left_to_the_slower_decoder(old, new):
+    whole = recorded("v1.36.2-1.txt")
+    before, body = formed(whole), whole.replace(old, new, 1)
+    assert before is not None
+    assert body != whole
+    assert formed(body) is None
+    assert resourceforms.decode_forms(["a"], [before.layout], [body]) == (None, [False])
+
+
 def formed(body: bytes) -> LightSample | None:
     """What the extension reads of an answer of a form it has not met."""
     return resourceforms.decode_new(body, "node-a")
