@@ -12,7 +12,7 @@ from collector.sources.endpoints import Body
 from collector.sources.resourceforms import AVAILABLE, decode_forms
 from collector.sources.rounds import Question, Rounds, ScrapeReport
 
-TAKEN_TOGETHER = 64
+TAKEN_TOGETHER = 32
 """Answers taken in one go, some milliseconds."""
 
 PATIENCE_S = 0.25
