@@ -88,3 +88,10 @@ LATENCY = {
     "5000-nodes": Shape(5_000, namespaces=40, cycles=4),
 }
 """Clusters in which answers are timed while cycles run: a namespace has about 3,000 pods."""
+
+LIGHT = {
+    SMOKE: Shape(3, pods=5, cycles=2),
+    "1000-nodes": Shape(1_000, cycles=8),
+    "5000-nodes": Shape(5_000, cycles=5),
+}
+"""Clusters whose light endpoint is read, `cycles` rounds measured."""
