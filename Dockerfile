@@ -1,4 +1,4 @@
-# Two stages: the first installs wheels and builds our one C extension, the second has only the result and no compiler.
+# Two stages: the first installs wheels and builds our two C extensions, the second has only the result and no compiler.
 # Every dependency is a wheel for amd64 and arm64, and --only-binary makes a missing one an error instead of a build.
 # No HEALTHCHECK: Kubernetes' probes do that (manifests/base/deployment.yaml).
 
@@ -11,10 +11,10 @@ RUN /opt/heapster/bin/pip install --no-cache-dir --require-hashes --only-binary 
 COPY pyproject.toml README.md LICENSE ./
 COPY collector collector
 COPY sinks sinks
-# setuptools builds our own package; it stays out of the environment that is copied. The extension is optional elsewhere,
-# not here.
+# setuptools builds our own package; it stays out of the environment that is copied. The extensions are optional
+# elsewhere, not here.
 RUN python -m pip install --no-cache-dir --no-deps --target /opt/heapster/app . \
-    && PYTHONPATH=/opt/heapster/app python -c "from collector.sources import _projection" \
+    && PYTHONPATH=/opt/heapster/app python -c "from collector.sources import _projection; from sinks.influxdb import _lines" \
     && find /opt/heapster -name __pycache__ -prune -exec rm -rf {} + \
     && /opt/heapster/bin/pip uninstall --yes pip
 

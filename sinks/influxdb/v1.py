@@ -5,7 +5,6 @@ F6). All are read.
 """
 
 import asyncio
-import io
 import json
 import logging
 from base64 import b64encode
@@ -23,6 +22,8 @@ from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, ser
 
 ANSWER_LIMIT = 1 << 20
 """Bytes read of any answer."""
+
+CONTENT_TYPE = "text/plain; charset=utf-8"
 
 _logger = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ class WireV1:
                     method,
                     f"{self._url}{path}",
                     params=params,
-                    data=io.BytesIO(body) if body else None,
+                    data=_Lines(body) if body else None,
                     headers=headers,
                     allow_redirects=False,
                 ) as answer:
@@ -180,7 +181,7 @@ class WireV1:
                 timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
                 headers={
                     "Authorization": f"Basic {b64encode(f'{options.user}:{options.password}'.encode()).decode()}",
-                    "Content-Type": "text/plain; charset=utf-8",
+                    "Content-Type": CONTENT_TYPE,
                     "User-Agent": f"heapster/{__version__}",
                 },
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -194,6 +195,22 @@ class _UnmanagedError(Exception):
 
 class _StatementError(ExportError):
     """The server did not run an InfluxQL statement."""
+
+
+class _Lines(aiohttp.Payload):
+    """A body in one piece: of bytes aiohttp warns, and of a file it makes and sends pieces of 64 KiB."""
+
+    _value: bytes
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body, content_type=CONTENT_TYPE)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        await writer.write(self._value)
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
