@@ -23,6 +23,9 @@ from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, ser
 ANSWER_LIMIT = 1 << 20
 """Bytes read of any answer."""
 
+WITH_HEADERS = 4_096
+"""Bytes of a body that go with the headers, into which aiohttp copies them."""
+
 CONTENT_TYPE = "text/plain; charset=utf-8"
 
 _logger = logging.getLogger(__name__)
@@ -198,7 +201,7 @@ class _StatementError(ExportError):
 
 
 class _Lines(aiohttp.Payload):
-    """A body in one piece: of bytes aiohttp warns, and of a file it makes and sends pieces of 64 KiB."""
+    """A body as it is: for bytes of this size aiohttp has a warning, of a file it makes and sends pieces of 64 KiB."""
 
     _value: bytes
 
@@ -210,7 +213,9 @@ class _Lines(aiohttp.Payload):
         return self._value.decode(encoding, errors)
 
     async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
-        await writer.write(self._value)
+        view = memoryview(self._value)
+        await writer.write(view[:WITH_HEADERS])
+        await writer.write(view[WITH_HEADERS:])
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
