@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from collector import __version__, startup
-from collector.api import aggregated
+from collector.api import aggregated, metrics_scenes
 from collector.api.dispatch import Dispatcher
 from collector.api.route import Context, LastBatch
 from collector.api.security import main_port_security
@@ -97,6 +97,7 @@ class Collector:
             history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
+            most_watches=options.api_max_watches,
             last_batch=None if self._stored else lambda: self._last_batch,
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
         )
@@ -202,6 +203,7 @@ class Collector:
                 port=settings.kubelet_port,
                 prepare=token.update,
                 metrics=self.metrics,
+                ended=lambda: metrics_scenes.advance(self._context),
                 clock=self._clock,
             )
         _settle_garbage_collector()
@@ -263,6 +265,8 @@ class Collector:
 
     def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
         self.metrics.exported(sink, seconds, outcome.value)
+        if sink == self.store.name and self.light is None and self.secure is not None:
+            metrics_scenes.advance(self._context)  # else each light round does
 
     def _tell_of_refused_metrics(self, metrics: MetricTable) -> None:
         """One line whenever more names of application metrics and resources have found no column."""
