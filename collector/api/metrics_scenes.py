@@ -7,7 +7,7 @@ from typing import Final
 from collector.api.metrics_objects import AGGREGATED, PODS, Resource, Version
 from collector.api.metrics_reader import AT_ONCE, Reader
 from collector.api.metrics_select import Wanted
-from collector.api.metrics_shown import Comparing, Difference, Scene, Shown, nothing, together
+from collector.api.metrics_shown import Comparing, Difference, Gathering, Scene, Shown
 from collector.api.route import Context
 
 SAMPLED: Final = next(version for version in AGGREGATED if version.sampled)
@@ -44,9 +44,10 @@ async def scene_now(context: Context, resource: Resource, namespace: str | None)
         revision = revisions.current(context.now())
         scene = revision.scenes.get(part)
         if scene is None:
-            parts = [each async for each in pieces(context, SAMPLED, resource, Wanted(namespace)) if len(each)]
-            shown = together(parts) if parts else nothing()
-            scene = Scene(revision.number, revision.object_version, shown)
+            gathering = Gathering()
+            async for piece in pieces(context, SAMPLED, resource, Wanted(namespace)):
+                gathering.add(piece)
+            scene = Scene(revision.number, revision.object_version, gathering.whole())
             revisions.keep(revision, part, scene)
     return scene
 

@@ -109,15 +109,29 @@ def key(measured: Measured) -> tuple[str, str]:
     return (measured.namespace, measured.name) if isinstance(measured, Pod) else ("", measured.name)
 
 
-def together(parts: Sequence[Shown]) -> Shown:
-    """All the objects of `parts`, one after the other; there is at least one part."""
-    offsets = np.cumsum([0, *(len(part.names) for part in parts)])
-    return Shown(
-        [each for part in parts for each in part.objects],
-        np.concatenate([part.ends + offset for part, offset in zip(parts, offsets[:-1], strict=True)]).astype(np.intp),
-        [name for part in parts for name in part.names],
-        joined([part.usage for part in parts]),
-    )
+class Gathering:
+    """Puts pieces together as they come, so that nothing long is left to be done in the end."""
+
+    def __init__(self) -> None:
+        self._objects: list[Measured] = []
+        self._names: list[str] = []
+        self._ends: list[Rows] = []
+        self._usages: list[Usage] = []
+
+    def add(self, part: Shown) -> None:
+        """The next piece."""
+        if not len(part):
+            return
+        self._ends.append(part.ends + len(self._names))
+        self._objects += part.objects
+        self._names += part.names
+        self._usages.append(part.usage)
+
+    def whole(self) -> Shown:
+        """All of them."""
+        if not self._objects:
+            return nothing()
+        return Shown(self._objects, np.concatenate(self._ends), self._names, joined(self._usages))
 
 
 class Comparing:

@@ -139,6 +139,7 @@ class Watch:
         for start in range(0, len(gone), AT_ONCE):
             some = gone[start : start + AT_ONCE]
             yield self._lines(["DELETED"] * len(some), writer, old.chosen(some))
+            await asyncio.sleep(0)
         for start in range(0, len(found.now), AT_ONCE):
             types: list[str] = []
             some = []
@@ -153,6 +154,7 @@ class Watch:
                     types.append("DELETED")
                     some.append(at)
             yield self._lines(types, writer, new.chosen(some)) if some else b""
+            await asyncio.sleep(0)
 
     def _there(self, revision: Revision) -> Iterable[Measured]:
         if not self._resource.namespaced:

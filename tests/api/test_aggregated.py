@@ -379,7 +379,14 @@ async def test_discovery_answers_from_the_first_moment(empty):
 async def test_the_paths_are_listed_at_the_root_and_instead_of_a_page_that_is_not_there(empty):
     listed = [
         *("/apis", "/apis/metrics.k8s.io", "/apis/metrics.k8s.io/v1", "/apis/metrics.k8s.io/v1alpha1"),
-        *("/apis/metrics.k8s.io/v1beta1", "/healthz", "/healthz/healthz", "/healthz/ping", "/openapi/v2", "/openapi/v3"),
+        *(
+            "/apis/metrics.k8s.io/v1beta1",
+            "/healthz",
+            "/healthz/healthz",
+            "/healthz/ping",
+            "/openapi/v2",
+            "/openapi/v3",
+        ),
         *(f"/openapi/v3/apis/metrics.k8s.io/{version}" for version in ("v1", "v1alpha1", "v1beta1")),
         "/swaggerapi",
     ]

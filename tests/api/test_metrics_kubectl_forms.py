@@ -104,7 +104,9 @@ async def test_a_table_has_metrics_servers_columns_and_the_rest_of_less_priority
     assert table["metadata"] == listed["metadata"]
 
 
-@pytest.mark.parametrize("target", ["pods?pretty=1", "nodes?pretty=1", "pods", "nodes/node-a", "namespaces/team/pods/two"])
+@pytest.mark.parametrize(
+    "target", ["pods?pretty=1", "nodes?pretty=1", "pods", "nodes/node-a", "namespaces/team/pods/two"]
+)
 @pytest.mark.parametrize("accept", [TABLE, OLD_TABLE])
 async def test_what_stands_in_a_row_is_asked_for(target, accept):
     cluster = some()
@@ -188,7 +190,9 @@ async def test_pages_are_of_one_moment_whatever_comes_and_goes():
     cluster = some()
     _, whole = await cluster.ask(f"{ROOT}/pods?limit=100")
     _, first = await cluster.ask(f"{ROOT}/pods?limit=2")
-    cluster.context.listers.pods.apply([(("team", "p-5"), None), (("team", "p-9"), Pod("team", "p-9", containers=(MAIN,)))])
+    cluster.context.listers.pods.apply(
+        [(("team", "p-5"), None), (("team", "p-9"), Pod("team", "p-9", containers=(MAIN,)))]
+    )
     cluster.tick()
     cluster.tick()
     _, rest = await cluster.ask(f"{ROOT}/pods?continue={first['metadata']['continue']}")
@@ -267,7 +271,11 @@ async def test_a_token_that_is_none_is_refused(text, target):
             400,
             f'invalid resource version: strconv.ParseUint: parsing "{1 << 64}": value out of range',
         ),
-        (f"continue={token()}&resourceVersion=1", 400, "specifying resource version is not allowed when using continue"),
+        (
+            f"continue={token()}&resourceVersion=1",
+            400,
+            "specifying resource version is not allowed when using continue",
+        ),
         ("resourceVersionMatch=Exact", 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
         ("resourceVersionMatch=Exact&resourceVersion=0", 422, 'resourceVersionMatch "Exact" is forbidden'),
         ("resourceVersionMatch=Most&resourceVersion=1", 422, '"Most" is neither Exact nor NotOlderThan'),
@@ -333,7 +341,9 @@ async def test_openapi_2_describes_every_version_and_names_no_schema_that_is_not
     ]
     names = ("NodeMetrics", "NodeMetricsList", "PodMetrics", "PodMetricsList")
     assert sorted(kinds) == sorted((version.name, name) for version in AGGREGATED for name in names)
-    served = {re.sub(r"\{(node|pod)\}", "{name}", route.path) for route in aggregated.ROUTES if route.path.count("/") > 3}
+    served = {
+        re.sub(r"\{(node|pod)\}", "{name}", route.path) for route in aggregated.ROUTES if route.path.count("/") > 3
+    }
     assert {path for path in served if path.startswith("/apis")} == set(document["paths"])
     ids = [path["get"]["operationId"] for path in document["paths"].values()]
     assert len(ids) == len(set(ids))

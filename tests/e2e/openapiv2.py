@@ -33,7 +33,9 @@ def _schema(schema: Mapping[str, Any]) -> bytes:
     if "items" in schema:
         parts.append(_bytes(23, _bytes(1, _schema(schema["items"]))))
     if "properties" in schema:
-        parts.append(_bytes(25, b"".join(_named(1, name, _schema(each)) for name, each in schema["properties"].items())))
+        parts.append(
+            _bytes(25, b"".join(_named(1, name, _schema(each)) for name, each in schema["properties"].items()))
+        )
     extensions: Iterable[str] = (name for name in schema if name.startswith("x-"))
     # NamedAny 31: name 1, value 2, which is an Any with its text as yaml 2; JSON is YAML.
     parts += [_named(31, name, _text(2, json.dumps(schema[name]))) for name in extensions]

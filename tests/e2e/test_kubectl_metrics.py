@@ -151,7 +151,7 @@ async def test_get_gives_the_objects_and_selects(show):
     assert "kind: NodeMetrics\n" in text
     assert f"  name: {show.cluster.node_names[0]}\n" in text
     pods = show.pods()
-    namespace, name = next(iter(pods))
+    _, name = next(iter(pods))
     every = ("get", "podmetrics", "-A", "-o", "name")
     assert (await show.kubectl(*every, f"--field-selector=metadata.name={name}")).count("\n") == sum(
         pod == name for _, pod in pods
