@@ -177,8 +177,9 @@ class ApiServer:
             self._live.discard(task)
             task.cancel()
         sent = 0 if task.cancelled() else task.result()
-        with contextlib.suppress(ConnectionError):
-            await response.write_eof()
+        if response.prepared:
+            with contextlib.suppress(ConnectionError):
+                await response.write_eof()
         return response, sent
 
 
