@@ -13,7 +13,7 @@ with a limit, or while others watch. Else all that is shown is told once, and wh
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from collector.api import jsontext
@@ -32,6 +32,9 @@ from collector.kube.objects import Pod
 LIKED_S: Final = (1800, 3600)
 """A watch without `timeoutSeconds` ends after a time between these, as an API server ends it."""
 
+LONGEST_S: Final = 24 * 3600
+"""However long a client would like to listen."""
+
 RETRY_AFTER_S: Final = 5
 
 LOOKED_AT_ONCE: Final = 8_192
@@ -44,19 +47,31 @@ def watched(context: Context, version: Version, resource: Resource, options: Opt
     if context.revisions.watches >= context.most_watches:
         limit = context.most_watches
         raise too_many(
-            f"there are {limit} watches of {resource.plural} and nodes already: raise --api-max-watches, or poll",
+            f"there are {limit} watches of nodes and pods already: raise --api-max-watches, or poll",
             RETRY_AFTER_S,
         )
-    return Answer(_counted(context, Watch(context, version, resource, options, form)), live=True)
+    return Answer(_Counted(context, Watch(context, version, resource, options, form).events()), live=True)
 
 
-async def _counted(context: Context, watch: "Watch") -> AsyncIterator[bytes]:
-    context.revisions.watches += 1
-    try:
-        async for piece in watch.events():
-            yield piece
-    finally:
-        context.revisions.watches -= 1
+class _Counted:
+    """The events of a watch that counts from now until it is closed, whether or not it was ever read."""
+
+    def __init__(self, context: Context, events: AsyncGenerator[bytes, None]) -> None:
+        self._revisions, self._events, self._open = context.revisions, events, True
+        self._revisions.watches += 1
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        """Another may come."""
+        if self._open:
+            self._open = False
+            self._revisions.watches -= 1
+        await self._events.aclose()
 
 
 class Watch:
@@ -68,11 +83,10 @@ class Watch:
         self._resource = resource
         self._options = options
         self._form = form
-        self._test = options.wanted.test()
         self._first = True
-        self._ends = time.monotonic() + (options.timeout_s or random.uniform(*LIKED_S))
+        self._ends = time.monotonic() + min(LONGEST_S, options.timeout_s or random.uniform(*LIKED_S))
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """Until the time is over."""
         yield b""  # so that the client learns at once that it is let in
         options, context = self._options, self._context
@@ -112,10 +126,11 @@ class Watch:
     async def _caught_up(self, revision: Revision, scene: Scene) -> AsyncIterator[bytes]:
         """All that is shown, and what was there at `revision` and is not any more; what that used is not known."""
         there, gone, listers = set[tuple[str, str]](), list[Measured](), self._context.listers
+        test = self._options.wanted.test()
         for number, each in enumerate(self._there(revision)):
             there.add(key(each))
             of_kind = listers.pods.get(key(each)) if isinstance(each, Pod) else listers.nodes.get(each.name)
-            if of_kind is None and self._test(each):
+            if of_kind is None and test(each):
                 gone.append(each)
             if not number % LOOKED_AT_ONCE:
                 await asyncio.sleep(0)
@@ -134,7 +149,7 @@ class Watch:
         """The events of a difference, in pieces. What a selector no longer selects is gone, and the other way round."""
         created = self._context.now()
         writer = Writer(self._version, self._resource, Sheet(None), created, f"{after.object_version}")
-        old, new, test = before.shown, after.shown, self._test
+        old, new, test = before.shown, after.shown, self._options.wanted.test()
         gone = [each for each in found.deleted if test(old.objects[each])]
         for start in range(0, len(gone), AT_ONCE):
             some = gone[start : start + AT_ONCE]

@@ -176,6 +176,8 @@ class ApiServer:
         finally:
             self._live.discard(task)
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await answer.body.aclose()  # type: ignore[attr-defined]  # it may never have been begun
         sent = 0 if task.cancelled() else task.result()
         if response.prepared:
             with contextlib.suppress(ConnectionError):

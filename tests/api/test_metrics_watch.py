@@ -284,9 +284,14 @@ async def test_there_is_a_limit_of_watches():
         refusal = json.loads(answer.body)
         assert (refusal["reason"], refusal["details"]) == ("TooManyRequests", {"retryAfterSeconds": 5})
         assert "--api-max-watches" in refusal["message"]
+        assert "nodes and pods" in refusal["message"]
         assert (await cluster.ask(f"{ROOT}/pods"))[0] == 200
-    async with Watch(cluster, "pods"):
-        pass
+    opened = [(await cluster.answer(f"{ROOT}/pods?watch=1")) for _ in range(2)]
+    assert (await cluster.answer(f"{ROOT}/pods?watch=1")).status == 429, "one that was not read yet counts, too"
+    for each in opened:
+        await each.body.aclose()
+    async with Watch(cluster, f"pods?timeoutSeconds={(1 << 63) - 1}") as watch:
+        assert len(await watch.events()) == len(PODS)
 
 
 async def test_revisions_are_remembered_within_a_bound(monkeypatch):
