@@ -1,7 +1,8 @@
 """Entry point: arguments in, exit status out.
 
 Heapster's statuses (behaviour reference, sections 1.1 and 1.7): 255 for a configuration that cannot be run, 2 for a
-command line that cannot be read and for `--help`, 1 when a part ends that must not, 0 after a signal.
+command line that cannot be read and for `--help`, 1 when a part ends that must not, 0 after a signal. After a second
+signal it is 128 and the signal's number (`collector.signals`).
 """
 
 import sys

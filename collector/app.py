@@ -4,42 +4,47 @@ import asyncio
 import contextlib
 import gc
 import logging
-import resource
-import signal
 import time
 from collections.abc import Callable
 
 from collector import __version__, startup
-from collector.api import aggregated, metrics_scenes
-from collector.api.dispatch import Dispatcher
+from collector.api import metrics_scenes
 from collector.api.route import Context, LastBatch
+from collector.api.second import SecondApi
 from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.entities import EntityTable
+from collector.core.light import LightStore
 from collector.core.metrics import DYNAMIC_LIMIT, Kind, MetricTable
 from collector.core.store import MetricStore
 from collector.durations import format_duration
+from collector.errors import StartError
 from collector.kube.config import connect
-from collector.kube.connection import ApiConnection
+from collector.kube.lease import Elector
 from collector.kube.listers import KubeState, Listers
+from collector.kubelets import MODES, Kubelets, preparation
+from collector.leading import elector_of
 from collector.light import LightCadence
 from collector.logs import SIZES
 from collector.loopmonitor import LoopMonitor
 from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
+from collector.process import allow_many_connections, settle_garbage_collector
 from collector.processors import build_pipeline, pipeline_steps
 from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
+from collector.signals import stop_requested
 from collector.sources.endpoints import plan_of
-from collector.sources.kubelet import KubeletClient, KubeletOptions
 from collector.sources.rounds import ScrapeReport
 from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
-from collector.wanted import built_sinks, label_copier, past_of, spool_limits
+from collector.vitals import LIGHT, LOOP, LOOP_LIMIT_S, TICKS, Pulse, Vitals, stuck_limit
+from collector.wanted import built_sinks, label_copier, past_of, spool_limits, warm_sink
 from sinks.manager import Outcome, SinkManager
-from sinks.runner.place import with_spools
+from sinks.runner.place import state_directory, with_spools
 from sinks.spool.account import Balance
+from sinks.warm import Restored, restore
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +72,9 @@ class Collector:
         # In Heapster's order: of several faults it is the first that is told.
         self._copier = label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
+        self.kubelets = Kubelets(options, self.settings)
         self.metrics = SelfMetrics(__version__)
+        self.metrics.kubelet_identity(self.kubelets.mode, MODES)
         built = built_sinks(options)
         sinks = [sink for _, sink in built]
         self.history = past_of(options, built)
@@ -77,29 +84,37 @@ class Collector:
         """Stays empty with --disable-metric-sink."""
         offered = with_spools(sinks, options.spool_dir, spool_limits(options), clock=clock)
         self._given_sinks = offered
-        self.sinks = SinkManager(
-            [*offered, self.store] if self._stored and not stores else offered,
-            offer_timeout=options.sink_export_data_timeout / SECOND,
-            observer=self._exported,
-        )
-        self._last_batch: LastBatch | None = None
-        self._refused_metrics = 0
         self.light: LightCadence | None = None
         """The light cadence; None where nobody would ask for what it learns."""
+        self._warm = warm_sink(options, self._light_store)
+        own = [self.store] if self._stored and not stores else []
+        self.sinks = SinkManager(
+            [*offered, *own, *([self._warm] if self._warm is not None else [])],
+            offer_timeout=options.sink_export_data_timeout / SECOND,
+            observer=self._exported,
+            leads=not options.leader_elect,
+        )
+        self._elector: Elector | None = None
+        self._last_batch: LastBatch | None = None
+        self._refused_metrics = 0
         self._settled = False
+        self.vitals = Vitals()
         self._listers = Listers()
         context = self._context = Context(
             self.store,
             self.metrics,
             clock=clock,
             listers=self._listers,
-            light=lambda: self.light.store if self.light is not None else None,
+            light=self._light_store,
             history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
             most_watches=options.api_max_watches,
             last_batch=None if self._stored else lambda: self._last_batch,
+            vitals=self.vitals,
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
+            kubelets=self.kubelets.states.document,
+            kubelet=self.kubelets.states.document_of,
         )
         certificates, gate = main_port_security(options)
         self.api = ApiServer(
@@ -134,12 +149,14 @@ class Collector:
 
     async def _start(self) -> None:
         options, settings = self._options, self.settings
-        _allow_many_connections()
+        allow_many_connections()
         if self.history is not None:
             self._closing.push_async_callback(self.history.stop)
         # First of all the port: a second collector on one machine fails here, before it asks anybody anything.
         await self.api.start()
         self._closing.push_async_callback(self.api.stop)
+        entities, metrics = EntityTable(), MetricTable()
+        restored = await self._go_on(entities, metrics)
         connection = await connect(
             in_cluster=settings.in_cluster,
             kubeconfig=settings.kubeconfig or None,
@@ -148,41 +165,51 @@ class Collector:
             use_service_account=settings.use_service_account,
         )
         self._closing.push_async_callback(connection.close)
+        self._elector = elector_of(options, connection, self._lead)
         # Before there is any data: while its discovery is not answered, kubectl complains and no namespace can go.
-        served = Dispatcher(self._context, aggregated.ROUTES, aggregated.API_ROOTS, aggregated.MANNER)
-        self.secure = await start_if_asked(options, self._context, connection, served)
+        self.secure = await start_if_asked(options, self._context, connection, SecondApi(self._context))
         if self.secure is not None:
             self._closing.push_async_callback(self.secure.stop)
         state = KubeState(connection, listers=self._listers)
         await state.start()
         self._closing.push_async_callback(state.stop)
         await state.wait_synced(options.kube_start_timeout / SECOND)
+        self.vitals.synced = True
         token = ClusterToken(connection)
-        client = KubeletClient(self._kubelet_options(connection, token))
+        client = self.kubelets.client(connection, token, state.nodes, state_directory())
         await client.start()
         self._closing.push_async_callback(client.close)
-        self.sinks.leave_out(await startup.failed_sinks(self._given_sinks))
+        self.sinks.leave_out(await startup.failed_sinks(self._given_sinks, asked_for=bool(options.sink)))
         self.sinks.start()
         self._closing.push_async_callback(self.sinks.stop, options.stop_timeout / SECOND)
         monitor = LoopMonitor(self.metrics.loop_blocked)
         monitor.start()
+        self.vitals.watch(LOOP, Pulse("the event loop", monitor.idle, LOOP_LIMIT_S))
         self._closing.push_async_callback(monitor.stop)
 
-        pipeline = build_pipeline(state.pods, state.namespaces, state.nodes, self._copier, settings.host_id_annotation)
-        entities = EntityTable()
+        pipeline = build_pipeline(
+            state.pods,
+            state.namespaces,
+            state.nodes,
+            self._copier,
+            settings.host_id_annotation,
+            previous=restored.batches[-1] if restored.batches else None,
+        )
         self._source = ScrapeManager(
             client.fetch,
             state.nodes,
             entities,
-            MetricTable(),
+            metrics,
             port=settings.kubelet_port,
             timeout_s=options.scrape_timeout / SECOND,
             concurrency=options.scrape_concurrency,
             jitter_s=options.scrape_jitter / SECOND,
             plan=plan_of(settings),
-            prepare=token.update,
+            prepare=preparation(token, client),
             scraped=self.metrics.scraped,
             clock=self._clock,
+            addressing=self.kubelets.addressing,
+            states=self.kubelets.states,
         )
         self._manager = Manager(
             self._source,
@@ -194,6 +221,8 @@ class Collector:
             lost=self.metrics.tick_lost,
             clock=self._clock,
         )
+        limit = stuck_limit(options.metric_resolution, options.scrape_timeout)
+        self.vitals.watch(TICKS, Pulse("the cycle of collecting", self._manager.idle, limit))
         if self.secure is not None and options.light_resolution:
             self.light = LightCadence(
                 options,
@@ -201,12 +230,16 @@ class Collector:
                 state.nodes,
                 entities,
                 port=settings.kubelet_port,
-                prepare=token.update,
+                prepare=preparation(token, client),
                 metrics=self.metrics,
                 ended=lambda: metrics_scenes.advance(self._context),
                 clock=self._clock,
+                kubelets=self.kubelets,
             )
-        _settle_garbage_collector()
+            restored.light(self.light.store)
+            limit = stuck_limit(options.light_resolution, options.scrape_timeout)
+            self.vitals.watch(LIGHT, Pulse("the light cadence", self.light.idle, limit))
+        settle_garbage_collector()
         # What stays set aside at the end of the process counts as leaked by DuckDB's binding, which then says so.
         self._closing.callback(gc.unfreeze)
         log.info(
@@ -219,10 +252,15 @@ class Collector:
         parts = [asyncio.create_task(self._manager.run(), name="ticks")]
         if self.secure is not None:
             parts.append(asyncio.create_task(self.secure.run(), name="second server"))
+        if self._elector is not None:
+            parts.append(asyncio.create_task(self._elector.run(), name="leader election"))
         if self.light is not None:
             parts.append(asyncio.create_task(self.light.run(), name="light cadence"))
         try:
-            await asyncio.gather(*parts)
+            # Not gather, which would cancel them too: the one that gives the lease back is cancelled once.
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in ended:
+                part.result()
         finally:
             for part in parts:
                 part.cancel()
@@ -243,25 +281,25 @@ class Collector:
         """Take every part down, in the reverse of the order it was brought up. What sinks hold is delivered first."""
         await self._closing.aclose()
 
-    def _kubelet_options(self, connection: ApiConnection, token: ClusterToken) -> KubeletOptions:
-        options, settings = self._options, self.settings
-        insecure = options.kubelet_insecure_tls or (settings.in_cluster and settings.insecure)
-        if settings.kubelet_https and insecure:
-            log.warning("the kubelets' certificates are NOT verified (--kubelet-insecure-tls or insecure=true)")
-        own_ca = (connection.ca_file,) if connection.ca_file else ()
-        certificate, key = connection.client_certificate or (None, None)
-        return KubeletOptions(
-            https=settings.kubelet_https,
-            verify="insecure" if insecure else "verify",
-            ca_files=(*own_ca, *options.kubelet_ca_file),
-            verify_name="node" if options.kubelet_verify_name == "node" else "address",
-            client_certificate=certificate,
-            client_key=key,
-            max_body_bytes=options.max_answer_bytes,
-            time_limit_s=options.node_timeout / SECOND,
-            token=token.current,
-            renew_token=token.renew,
-        )
+    async def _go_on(self, entities: EntityTable, metrics: MetricTable) -> Restored:
+        """With what the process before left: first of all, so that the API answers at once."""
+        if self._warm is None:
+            return Restored()
+        try:
+            await asyncio.to_thread(self._warm.start)
+        except StartError as error:
+            log.warning("%s", error)
+            self.sinks.leave_out([self._warm])
+            return Restored()
+        now = int(self._clock() * SECOND)
+        return await restore(self._warm.directory, entities, metrics, self.store, now=now)
+
+    def _light_store(self) -> LightStore | None:
+        return self.light.store if self.light is not None else None
+
+    def _lead(self, leads: bool) -> None:
+        self.metrics.led(leads=leads)
+        self.sinks.lead(leads=leads)
 
     def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
         self.metrics.exported(sink, seconds, outcome.value)
@@ -289,6 +327,7 @@ class Collector:
             batch_timestamp=tick.batch.timestamp / 1e9,
             nodes_ok=report.answered,
             nodes_failed=sum(report.failed.values()),
+            nodes_left_out=report.left_out,
             entities=entities,
             late_answers=report.late,
         )
@@ -317,32 +356,10 @@ class Collector:
         self._on_tick(tick)
 
 
-def _settle_garbage_collector() -> None:
-    """Set the garbage collector to what this process does: many short-lived objects, few cycles, a large steady state.
-
-    With Python's own thresholds it visits 150,000 pods again and again for nothing: a tenth of a cycle's CPU time. What
-    is frozen it visits never again; the middle generation is kept small, for a visit of it holds up the event loop.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 5, 200)
-
-
-def _allow_many_connections() -> None:
-    """One connection to each node stays open: use as many files as the system lets this process have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def serve(options: Options) -> None:
     """The collector as a service: until SIGTERM or SIGINT, then stopped in order. Raises StartError."""
     collector = Collector(options)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = stop_requested()
     starting = asyncio.create_task(collector.start(), name="start")
     waiting = asyncio.create_task(stopped.wait(), name="signal")
     await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -356,6 +373,8 @@ async def serve(options: Options) -> None:
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+        collector.vitals.stopping = True
+        await asyncio.wait({running}, timeout=options.shutdown_delay_duration / SECOND)
         log.info("stopping: batches under way are delivered within %s", format_duration(options.stop_timeout))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

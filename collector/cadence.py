@@ -67,10 +67,19 @@ class Cadence:
         self._clock = clock
         self._permits = asyncio.Semaphore(MAX_TICKS)
         self._under_way: set[asyncio.Task[None]] = set()
+        self._progressed: float | None = None
+
+    def idle(self) -> float:
+        """Seconds since a window ended, well or not, or since `run` began; 0 while it does not run.
+
+        By the monotonic clock: setting the other one is no sign of being stuck.
+        """
+        return time.monotonic() - self._progressed if self._progressed is not None else 0.0
 
     async def run(self) -> None:
         """Tick until cancelled; then the ticks under way are cancelled too, and awaited."""
         end = self._window_start(self._now()) + self._resolution
+        self._progressed = time.monotonic()
         try:
             if self._at_once:
                 await self._begin(end - self._resolution)
@@ -79,6 +88,7 @@ class Cadence:
                 await self._begin(end)
                 end += self._resolution
         finally:
+            self._progressed = None
             for task in self._under_way:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -99,6 +109,8 @@ class Cadence:
             self._lost("failed", 1)
             log.exception("window ending at %d abandoned", end)
         finally:
+            if self._progressed is not None:
+                self._progressed = time.monotonic()
             self._permits.release()
 
     async def _permit(self) -> bool:

@@ -51,6 +51,7 @@ FetchReason = Literal[
     "timeout",  # the limit per node
     "late",  # the deadline of the whole fan-out
     "tls",  # certificate, or no TLS where it was expected
+    "pin",  # another key than the one the node showed first
     "unauthorized",
     "forbidden",
     "not_found",

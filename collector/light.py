@@ -11,6 +11,7 @@ from collector.cadence import Cadence, Words
 from collector.core.entities import EntityTable
 from collector.core.light import LightStore
 from collector.kube.listers import NodeLister
+from collector.kubelets import Kubelets
 from collector.options import SECOND, Options
 from collector.selfmetrics import SelfMetrics
 from collector.sources.endpoints import light_plan
@@ -39,6 +40,7 @@ class LightCadence:
         metrics: SelfMetrics,
         ended: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        kubelets: Kubelets,
     ) -> None:
         """`ended` is called after each round, when its points are in the store."""
         resolution = options.light_resolution
@@ -56,6 +58,8 @@ class LightCadence:
             prepare=prepare,
             scraped=metrics.scraped,
             clock=clock,
+            addressing=kubelets.addressing,
+            states=kubelets.states,
         )
         self._metrics = metrics
         self._ended = ended
@@ -67,6 +71,10 @@ class LightCadence:
     async def run(self) -> None:
         """Ask at once, and then once a window, until cancelled."""
         await self._cadence.run()
+
+    def idle(self) -> float:
+        """Seconds since a round ended, see `Cadence.idle`."""
+        return self._cadence.idle()
 
     async def scrape(self, end: int) -> ScrapeReport:
         """One round now, that of the window which ends at `end` (ns since the epoch)."""

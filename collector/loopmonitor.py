@@ -32,6 +32,10 @@ class LoopMonitor:
         self._loop = asyncio.get_running_loop()
         self._arm(self._loop)
 
+    def idle(self) -> float:
+        """Seconds since the event loop has last kept its word; 0 while nobody watches."""
+        return time.monotonic() - self._looked if self._handle is not None else 0.0
+
     async def stop(self) -> None:
         """End watching."""
         if self._handle is not None:

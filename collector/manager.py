@@ -70,6 +70,10 @@ class Manager:
         """Tick until cancelled; then the ticks under way are cancelled too, and awaited."""
         await self._cadence.run()
 
+    def idle(self) -> float:
+        """Seconds since a tick ended, see `Cadence.idle`."""
+        return self._cadence.idle()
+
     async def tick(self, end: int) -> Tick:
         """Collect the window that ends at `end` (ns since the epoch)."""
         began, cpu_began = time.perf_counter(), time.process_time()

@@ -41,7 +41,12 @@ class Options:
     source: tuple[str, ...] = _flag(
         (), "where metrics come from; exactly one, such as kubernetes.summary_api:?kubeletHttps=true", kind="source"
     )
-    sink: tuple[str, ...] = _flag((), "where metrics go; may be repeated, see docs/sinks.md", kind="sink")
+    sink: tuple[str, ...] = _flag(
+        (),
+        "where metrics go; may be repeated, see docs/sinks.md; none: the embedded history, in $STATE_DIRECTORY or "
+        "/var/lib/heapster where there is one that can be written to",
+        kind="sink",
+    )
     metric_resolution: int = _flag(
         60 * SECOND,
         "length of one window: how often metrics are collected",
@@ -77,14 +82,43 @@ class Options:
     kubelet_ca_file: tuple[str, ...] = _flag(
         (), "CA bundle that signs the kubelets' serving certificates, beside the API server's CA", kind="list"
     )
-    kubelet_insecure_tls: bool = _flag(
-        False, "do not verify the kubelets' certificates (never do this outside a test)", kind="bool"
+    kubelet_certificate_authority: tuple[str, ...] = _flag(
+        (),
+        "CA files that sign the kubelets' serving certificates in place of the API server's CA; may be repeated, read "
+        "again when they change",
+        kind="list",
     )
-    kubelet_verify_name: str = _flag(
-        "address",
-        "what a kubelet's certificate must be for: the address that is dialled, or the name of its node",
+    kubelet_identity: str = _flag(
+        "verify",
+        "what is accepted of a kubelet: verify, a certificate that a CA signed for it; pin, the key its node showed "
+        "first; insecure, anything (never outside a test)",
         kind="text",
-        choices=("address", "node"),
+        choices=("verify", "pin", "insecure"),
+    )
+    kubelet_insecure_tls: bool = _flag(False, "the same as --kubelet-identity=insecure", kind="bool")
+    kubelet_verify_name: str = _flag(
+        "any",
+        "what a kubelet's certificate must be for: the address that is dialled, the name of its node, or either",
+        kind="text",
+        choices=("any", "address", "node"),
+    )
+    kubelet_pin_dir: str = _flag(
+        "auto",
+        "with --kubelet-identity=pin, the directory of the file kubelet-pins; auto: as for --spool-dir; off: the pins "
+        "last as long as the process",
+        kind="text",
+    )
+    kubelet_repin: tuple[str, ...] = _flag(
+        (), "nodes whose pins are forgotten at start, since their kubelets have new keys", kind="list"
+    )
+    kubelet_preferred_address_types: tuple[str, ...] = _flag(
+        (),
+        "types of node addresses in the order in which they are tried, of Hostname, InternalDNS, InternalIP, "
+        "ExternalDNS, ExternalIP; empty as in Heapster: the last InternalIP, else an ExternalIP",
+        kind="list",
+    )
+    kubelet_use_node_status_port: bool = _flag(
+        False, "ask each kubelet at the port its Node object states (status.daemonEndpoints)", kind="bool"
     )
     kube_start_timeout: int = _flag(
         60 * SECOND, "how long the first list of nodes, pods and namespaces may take", kind="duration", minimum=1
@@ -99,6 +133,37 @@ class Options:
         "how long sinks may take to deliver what they hold when the collector stops",
         kind="duration",
         minimum=0,
+    )
+    shutdown_delay_duration: int = _flag(
+        0,
+        "how long the collector goes on as before after a signal to stop, not ready any more but answering, so that "
+        "no request is sent to it when it ends",
+        kind="duration",
+        minimum=0,
+    )
+    leader_elect: bool = _flag(
+        False,
+        "of several replicas one writes to the sinks they share, the holder of a Lease; all of them scrape and answer",
+        kind="bool",
+    )
+    leader_elect_resource_name: str = _flag("heapster", "name of the Lease", kind="text")
+    leader_elect_resource_namespace: str = _flag(
+        "", "its namespace; empty for $POD_NAMESPACE, or the one this pod runs in, or kube-system", kind="text"
+    )
+    leader_elect_lease_duration: int = _flag(
+        15 * SECOND, "a Lease not renewed for so long may be taken by another replica", kind="duration", minimum=SECOND
+    )
+    leader_elect_renew_deadline: int = _flag(
+        10 * SECOND,
+        "a replica that cannot renew the Lease for so long stops writing; shorter than the lease's duration",
+        kind="duration",
+        minimum=SECOND,
+    )
+    leader_elect_retry_period: int = _flag(
+        2 * SECOND,
+        "between two attempts to take or renew the Lease; shorter than the deadline",
+        kind="duration",
+        minimum=SECOND // 10,
     )
     spool_dir: str = _flag(
         "auto",
@@ -119,6 +184,11 @@ class Options:
         "costs no more than that, the end of the process nothing",
         kind="text",
         choices=("interval", "each"),
+    )
+    warm_dir: str = _flag(
+        "auto",
+        "where the latest batches are kept on disk, for the next start to go on with; auto and off as --spool-dir",
+        kind="text",
     )
     historical_source: str = _flag(
         "",
@@ -163,8 +233,28 @@ class Options:
     )
     cert_dir: str = _flag(
         "apiserver.local.config/certificates",
-        "directory of the pair apiserver.crt and apiserver.key, made when no other pair is given",
+        "directory of the certificate and the CA made when no other pair is given; where it cannot be written to they "
+        "are kept in memory",
         kind="text",
+        group="api",
+    )
+    service_name: str = _flag(
+        "heapster",
+        "the service that leads to the second server: its own certificate is for it",
+        kind="text",
+        group="api",
+    )
+    service_namespace: str = _flag(
+        "",
+        "the namespace of that service; empty for $POD_NAMESPACE, or the one this pod runs in, or kube-system",
+        kind="text",
+        group="api",
+    )
+    patch_apiservices: bool = _flag(
+        True,
+        "write the CA of the own certificate into the caBundle of the APIServices of metrics.k8s.io that lead to that "
+        "service",
+        kind="bool",
         group="api",
     )
     tls_cert_file: str = _flag("", "certificate of the second server, PEM", kind="text", group="api")
@@ -259,6 +349,13 @@ class Options:
             found.append(f"{given} is given without {missing}: HTTPS takes a certificate and its key")
         if self.tls_client_ca and not self.tls_cert:
             found.append("--tls-client-ca is given without --tls-cert: only HTTPS knows client certificates")
+        if not self.leader_elect_retry_period < self.leader_elect_renew_deadline < self.leader_elect_lease_duration:
+            found.append(
+                f"--leader-elect-retry-period is {format_duration(self.leader_elect_retry_period)}, "
+                f"--leader-elect-renew-deadline {format_duration(self.leader_elect_renew_deadline)} and "
+                f"--leader-elect-lease-duration {format_duration(self.leader_elect_lease_duration)}: each must be "
+                "longer than the one before it"
+            )
         if not self.source:
             found.append("no Kubernetes source: give exactly one --source, such as kubernetes.summary_api:")
         elif len(self.source) > 1:

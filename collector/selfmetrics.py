@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Literal, TypedDict, Unpack
 
 from prometheus_client import (
@@ -55,6 +56,9 @@ class OwnMetric:
     """Upper bounds of a histogram, in the unit of its name."""
 
 
+NOT_ASKED = ("not_ready", "virtual", "no_address")
+"""States of nodes that are known and not asked."""
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 _STALL = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -71,7 +75,18 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_tick_cpu_seconds_total", _C, (), "CPU time spent in collection cycles"),
     OwnMetric("heapster_batch_timestamp_seconds", _G, (), "Timestamp of the latest batch, Unix time"),
     OwnMetric("heapster_batch_age_seconds", _G, (), "Age of the latest batch"),
-    OwnMetric("heapster_nodes", _G, ("state",), "Nodes of the latest batch by state: ok, failed"),
+    OwnMetric(
+        "heapster_nodes",
+        _G,
+        ("state",),
+        "Nodes of the latest batch by state: ok, failed; not asked since not_ready, virtual, no_address",
+    ),
+    OwnMetric(
+        "heapster_kubelet_identity",
+        _G,
+        ("mode",),
+        "1 for how kubelets are identified: verify, pin, insecure; http, where they are not",
+    ),
     OwnMetric("heapster_entities", _G, ("type",), "Entities of the latest batch by type"),
     OwnMetric("heapster_processor_duration_seconds", _H, ("processor",), "Time of one processor run", _FAST),
     OwnMetric("heapster_event_loop_blocked_seconds", _H, (), "Times the event loop was not free in time", _STALL),
@@ -95,9 +110,23 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_exporter_dropped_points_total", _C, ("exporter", "reason"), "Values a sink will never have"),
     OwnMetric("heapster_exporter_queued_points", _G, ("exporter",), "Values waiting for a sink"),
     OwnMetric("heapster_exporter_queued_bytes", _G, ("exporter",), "Size of what is waiting for a sink"),
+    OwnMetric("heapster_leads", _G, (), "1 while this replica writes to the sinks that all replicas share, else 0"),
     # Answering.
     OwnMetric("http_requests_total", _C, ("handler", "method", "code"), "Requests answered"),
     OwnMetric("http_request_duration_seconds", _H, ("handler",), "Time to answer a request", _FAST),
+    # Being found and verified.
+    OwnMetric(
+        "heapster_own_certificate_expiry_seconds",
+        _G,
+        ("certificate",),
+        "End of the second server's own certificate, and of the CA that signed it, Unix time",
+    ),
+    OwnMetric(
+        "heapster_apiservice_ca_bundle",
+        _G,
+        ("apiservice", "state"),
+        "1 for how it stands with the caBundle of an APIService, 0 for what was before",
+    ),
     # What runs.
     OwnMetric("heapster_build_info", _G, ("version", "python_version"), "1 for the version that runs"),
 )
@@ -240,6 +269,7 @@ class SelfMetrics:
         nodes_failed: int,
         entities: Mapping[str, int],
         late_answers: int = 0,
+        nodes_left_out: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """One cycle gave a batch.
 
@@ -254,11 +284,18 @@ class SelfMetrics:
         self._child("heapster_batch_age_seconds").set_function(lambda: time.time() - batch_timestamp)
         self._child("heapster_nodes", "ok").set(nodes_ok)
         self._child("heapster_nodes", "failed").set(nodes_failed)
+        for state in NOT_ASKED:
+            self._child("heapster_nodes", state).set(nodes_left_out.get(state, 0))
         self._entity_types.update(entities)
         for entity_type in self._entity_types:
             self._child("heapster_entities", entity_type).set(entities.get(entity_type, 0))
         for name in (SCRAPES, *KUBELETS):
             self._windows[name].forget_before(time.time() - SOURCE_RETENTION_S)
+
+    def kubelet_identity(self, mode: str, modes: Sequence[str]) -> None:
+        """How kubelets are identified from now on: one of `modes`."""
+        for each in modes:
+            self._child("heapster_kubelet_identity", each).set(each == mode)
 
     def tick_lost(self, outcome: str, windows: int = 1) -> None:
         """So many windows gave no batch: `failed` or `skipped`."""
@@ -284,6 +321,21 @@ class SelfMetrics:
         now = time.time()
         for name, value in ((REQUESTS, seconds), (REQUEST_BYTES, request_bytes), (RESPONSE_BYTES, response_bytes)):
             self._windows[name].add(handler, value, now)
+
+    def certificate_until(self, certificate: str, timestamp: float) -> None:
+        """The certificate of our own that is shown, `serving`, or its `ca`, is good until then, Unix time."""
+        self._child("heapster_own_certificate_expiry_seconds", certificate).set(timestamp)
+
+    def apiservice(self, name: str, state: str) -> None:
+        """How it stands with the CA bundle of an APIService: one word of a small set."""
+        for metric, *labels in [key for key in self._children if key[0] == "heapster_apiservice_ca_bundle"]:
+            if labels[0] == name:
+                self._child(metric, *labels).set(0)
+        self._child("heapster_apiservice_ca_bundle", name, state).set(1)
+
+    def led(self, *, leads: bool) -> None:
+        """Whether this replica writes to the shared sinks."""
+        self._child("heapster_leads").set(leads)
 
     def loop_blocked(self, seconds: float) -> None:
         """The event loop came back this much later than it should have."""

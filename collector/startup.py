@@ -32,10 +32,10 @@ def announce(arguments: Sequence[str], options: Options) -> None:
             log.log(HAND_OFF, 'FLAG: %s="%s"', spelled(option.name), masked(shown(each, option.name)))
 
 
-async def failed_sinks(sinks: Sequence[Sink]) -> list[Sink]:
+async def failed_sinks(sinks: Sequence[Sink], *, asked_for: bool = True) -> list[Sink]:
     """Start the sinks that have something to take hold of; those that could not, to be left out (K26).
 
-    Raises StartError, the first one met, when that leaves none.
+    Raises StartError, the first one met, when that leaves none of those that were asked for.
     """
     failed: list[Sink] = []
     faults: list[StartError] = []
@@ -46,7 +46,7 @@ async def failed_sinks(sinks: Sequence[Sink]) -> list[Sink]:
         except StartError as error:
             failed.append(sink)
             faults.append(error)
-    if faults and len(failed) == len(sinks):
+    if faults and asked_for and len(failed) == len(sinks):
         raise faults[0]
     for fault in faults:
         log.error("a sink is left out: %s", fault)

@@ -1,31 +1,39 @@
-"""What the flags ask for: the sinks, the one that keeps the past, their spools, the labels that are copied."""
+"""What the flags ask for: sinks, the one that keeps the past, spools, what a restart goes on with, copied labels."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from urllib.parse import quote
 
 from collector.core.contracts import Sink
+from collector.core.light import LightStore
 from collector.core.visibility import Visibility
 from collector.errors import UsageError
 from collector.history.contracts import HistoricalSink, History
 from collector.options import Options
 from collector.processors.labels import BUILT_IN, LabelCopier
 from sinks.base import SinkUri, build
+from sinks.runner.place import place, state_directory
 from sinks.spool.spool import SpoolLimits
+from sinks.warm import WarmSink
 
 log = logging.getLogger(__name__)
 
 EMBEDDED = "history"
-"""Key of the sink that answers the historical API without being named."""
+"""Key of the sink that answers the historical API without being named, and that is there without being asked for."""
+
+UNASKED = "max_bytes=1073741824"
+"""How much the embedded history may take where nobody asked for it: the volume may be small and the cluster large."""
 
 
 def built_sinks(options: Options) -> list[tuple[str, Sink]]:
     """The sinks asked for, each with its URI.
 
-    One that cannot be built is left out; when none can, that is a UsageError (K26).
+    One that cannot be built is left out; when none can, that is a UsageError (K26). With none asked for it is the
+    embedded history, where there is a place for it: `--sink=metric` asks for none.
     """
     sinks: list[tuple[str, Sink]] = []
     faults: list[str] = []
-    for text in options.sink:
+    for text in options.sink or _sink_of_nobody():
         try:
             sinks.append((text, build(text, visibility=Visibility(options.extended_metrics))))
         except UsageError as error:
@@ -35,6 +43,15 @@ def built_sinks(options: Options) -> list[tuple[str, Sink]]:
     for fault in faults:
         log.error("a sink is left out: %s", fault)
     return sinks
+
+
+def _sink_of_nobody() -> list[str]:
+    state = state_directory()
+    if state is None:
+        return []
+    directory = state / "history"
+    log.info("no sink is asked for: the past is kept in %s; --sink=metric keeps none", directory)
+    return [f"{EMBEDDED}:{quote(str(directory))}?{UNASKED}"]
 
 
 def past_of(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | None:
@@ -67,6 +84,12 @@ def spool_limits(options: Options) -> SpoolLimits:
         max_age_ns=options.spool_max_age,
         sync="each" if options.spool_fsync == "each" else "interval",
     )
+
+
+def warm_sink(options: Options, light: Callable[[], LightStore | None]) -> WarmSink | None:
+    """What writes down what a restart goes on with, where there is a place for it."""
+    found = place(options.warm_dir, name="warm")
+    return None if found.root is None else WarmSink(found.root, light=light)
 
 
 def label_copier(options: Options) -> LabelCopier:

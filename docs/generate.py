@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from collector.api import ROUTES, aggregated
+from collector.api import ROUTES
 from collector.api.components import spec_of
 from collector.api.families import families
+from collector.api.gate import is_viewed
 from collector.api.openapi import document_text
 from collector.api.route import Route
+from collector.api.second import AGGREGATED_ROUTES
 from collector.core.metrics import GROUPS, METRICS, Kind, MetricDescriptor, dynamic_descriptor
 from collector.options import Options, flag_name, shown_default
 from collector.selfmetrics import HEAPSTER_SUMMARIES, LAST_SCRAPE, OWN_METRICS, OWN_SUMMARIES, OwnSummary
@@ -135,13 +137,15 @@ def routes() -> str:
         "is required, both ends are exclusive and cut to whole seconds. `{aggregations}` are `average`, `max`, `min`, `median`,",
         "`count`, `50-perc`, `95-perc`, `99-perc`, separated by commas; `bucket` is a whole number and `ms`, `s`, `m`, `h` or `d`,",
         "without it there is one bucket. A list names at most 1,000 pods; an answer holds at most 500,000 points.\n",
-        *_route_table(ROUTES),
+        "*Right* is what a caller needs for a route of Heapster's API on the second server ([security.md](security.md)); on the",
+        "main port nobody is asked for one.\n",
+        *_route_table(ROUTES, rights=True),
         "",
         "## The second server, with `--api-server`\n",
         "The group `metrics.k8s.io` as the aggregation layer asks for it. Lists take `labelSelector` and `fieldSelector`",
         "(`metadata.name`, `metadata.namespace`), and every route `?pretty=true`.\n",
         *_METRICS_API,
-        *_route_table(aggregated.ROUTES),
+        *_route_table(AGGREGATED_ROUTES),
     ]
     return "\n".join(lines) + "\n"
 
@@ -166,13 +170,17 @@ _METRICS_API = (
 )
 
 
-def _route_table(listed: Iterable[Route]) -> list[str]:
-    lines = ["| method | path | answer | name in the HTTP metrics |", "|---|---|---|---|"]
-    lines += [
+def _route_table(listed: Iterable[Route], *, rights: bool = False) -> list[str]:
+    head = ("method", "path", "answer", "name in the HTTP metrics", *(["right"] if rights else ()))
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *_route_rows(listed, rights=rights)]
+
+
+def _route_rows(listed: Iterable[Route], *, rights: bool = False) -> list[str]:
+    return [
         f"| {'any' if route.method == '*' else route.method} | `{route.path}` | {spec_of(route).about} | `{route.name}` |"
+        + (f" {route.right.value if is_viewed(route.path) else ''} |" if rights else "")
         for route in listed
     ]
-    return lines
 
 
 def prometheus() -> str:

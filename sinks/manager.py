@@ -12,8 +12,8 @@ there on the runner delivers and counts. `ledger` shows both as one.
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.errors import ExportError
 from collector.logs import HAND_OFF
-from sinks.runner.contracts import DeliveringSink
+from sinks.runner.contracts import DeliveringSink, WireSink
 from sinks.runner.ledger import SinkLedger, joined
 from sinks.spool.account import Account
 
@@ -31,6 +31,10 @@ OFFER_TIMEOUT = 20.0
 
 EXPORT_TIMEOUT = 300.0
 """Seconds one export may take before it is cancelled."""
+
+HELD = 3
+"""Batches a replica that does not lead keeps for the case that it has to go on: more than a lease lasts, and no more
+than the store holds anyway at the usual resolution."""
 
 STOP_GRACE = 1.0
 """Seconds a sink's own stop() has at least, however much of the time to stop is used up."""
@@ -91,12 +95,29 @@ class SinkManager:
         offer_timeout: float = OFFER_TIMEOUT,
         export_timeout: float = EXPORT_TIMEOUT,
         observer: Observer | None = None,
+        leads: bool = True,
     ) -> None:
+        """`leads` False: sinks with another side get nothing until `lead`."""
         self._slots = [
             _Slot(name, sink, offer_timeout, export_timeout, observer)
             for name, sink in zip(_unique([sink.name for sink in sinks]), sinks, strict=True)
         ]
         self._stopping = False
+        self._leads = leads
+        self._held: deque[DataBatch] = deque(maxlen=HELD)
+
+    def lead(self, *, leads: bool) -> None:
+        """Whether this replica writes to the sinks with another side, which all replicas share.
+
+        One that begins to first gives them the latest batches from before: whoever led may have ended in between, and
+        what it did write is only written again.
+        """
+        self._leads = leads
+        if leads and self._held:
+            for slot in self._slots:
+                if slot.is_shared:
+                    slot.catch_up(self._held)
+        self._held.clear()
 
     def leave_out(self, sinks: Sequence[Sink]) -> None:
         """Forget `sinks`, which could not be started. Comes before `start`."""
@@ -110,8 +131,11 @@ class SinkManager:
     def export(self, batch: DataBatch) -> None:
         """Offer a frozen batch to every sink. What becomes of it is in the statistics."""
         values = batch.count_values()
+        if not self._leads:
+            self._held.append(batch)
         for slot in self._slots:
-            slot.offer(batch, values, accept=not self._stopping)
+            if self._leads or not slot.is_shared:
+                slot.offer(batch, values, accept=not self._stopping)
 
     def statistics(self) -> tuple[SinkStatistics, ...]:
         """Every sink's ledger, in the order the sinks were given."""
@@ -150,6 +174,7 @@ class _Slot:
         self._expiry: asyncio.TimerHandle | None = None
         self._exporting = False
         self._finishing = False
+        self._backlog: deque[DataBatch] = deque()
         self._wake = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._offered = self._failed = 0
@@ -194,7 +219,17 @@ class _Slot:
         values = self._values.balance(self._waiting_values + self._exporting_values)
         return SinkLedger(self.name, "none", account.balance(queued), values, 0, self._trouble)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether what it writes to is there once for all replicas."""
+        return isinstance(self.sink, WireSink | DeliveringSink)
+
     # The slot.
+
+    def catch_up(self, batches: Iterable[DataBatch]) -> None:
+        """Offer batches one after the other, whenever none waits."""
+        self._backlog.extend(batches)
+        self._wake.set()
 
     def offer(self, batch: DataBatch, values: int, *, accept: bool) -> None:
         """Let `batch`, of so many values, wait for the worker, which takes it at once when the sink is idle."""
@@ -247,6 +282,9 @@ class _Slot:
     async def _work(self) -> None:
         while True:
             while self._waiting is None:
+                if self._backlog:
+                    self.offer(self._backlog[0], self._backlog.popleft().count_values(), accept=True)
+                    break
                 if self._finishing:
                     if isinstance(self.sink, DeliveringSink):
                         await self.sink.drain()

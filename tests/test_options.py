@@ -74,7 +74,7 @@ def test_all_faults_of_meaning_are_reported_at_once_with_value_and_bound():
         ([SOURCE, "--tls-cert=c"], "--tls-cert is given without --tls-key"),
         ([SOURCE, "--tls-key=k"], "--tls-key is given without --tls-cert"),
         ([SOURCE, "--tls-client-ca=ca"], "--tls-client-ca is given without --tls-cert"),
-        ([SOURCE, "--kubelet-verify-name=both"], "choose address or node"),
+        ([SOURCE, "--kubelet-verify-name=both"], "choose any or address or node"),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, said):

@@ -5,13 +5,34 @@ answer) and `server` (from an answer to bytes on the wire). A new endpoint is a 
 ROUTES; a new group is a module, its routes here and, when it answers like Heapster's API, its root.
 """
 
-from collector.api import debug, export, health, historical, ledger, metrics_plain, model, openapi, own, prometheus
+from collector.api import (
+    debug,
+    explain,
+    export,
+    health,
+    historical,
+    kubelets,
+    ledger,
+    metrics_plain,
+    model,
+    openapi,
+    own,
+    prometheus,
+)
 from collector.api.route import Context, Route
 
 _OF_STORE = (*model.ROUTES, export.ROUTE, *metrics_plain.ROUTES, *prometheus.ROUTES)
 """These answer from batches kept in memory: with --disable-metric-sink they are not found."""
 
-_ALWAYS = (export.SCHEMA_ROUTE, *ledger.ROUTES, *health.ROUTES, *own.ROUTES, *debug.ROUTES)
+_ALWAYS = (
+    export.SCHEMA_ROUTE,
+    *ledger.ROUTES,
+    *kubelets.ROUTES,
+    *explain.ROUTES,
+    *health.ROUTES,
+    *own.ROUTES,
+    *debug.ROUTES,
+)
 
 ROUTES: tuple[Route, ...] = openapi.with_document((*_OF_STORE, *historical.ROUTES, *_ALWAYS))
 """Every route: method, path pattern, handler, style, and the name it has in the HTTP metrics."""
@@ -23,6 +44,8 @@ API_ROOTS: tuple[str, ...] = (
     historical.ROOT,
     *metrics_plain.ROOTS,
     ledger.ROOT,
+    kubelets.ROOT,
+    explain.ROOT,
     debug.ROOT,
 )
 """Below these paths errors are Heapster's API errors, and answers are compressed as its API compressed them.

@@ -7,7 +7,8 @@ from inspect import isawaitable
 
 from collector.api import jsontext
 from collector.api.manner import HEAPSTER, Manner
-from collector.api.route import ANY, Answer, Context, Request, RequestError, Route, Style, text_answer
+from collector.api.rights import Right
+from collector.api.route import ANY, Answer, Context, Request, RequestError, Route, Style, Viewing, text_answer
 from collector.api.target import clean_path, location, moved_text, parse_query, split_target
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,18 @@ class Dispatcher:
     """Answers requests from a route table."""
 
     def __init__(
-        self, context: Context, routes: Iterable[Route], api_roots: Sequence[str], manner: Manner = HEAPSTER
+        self,
+        context: Context,
+        routes: Iterable[Route],
+        api_roots: Sequence[str],
+        manner: Manner = HEAPSTER,
+        *,
+        guarded: bool = False,
     ) -> None:
+        """`guarded`: nothing is answered without a viewer that the route's right lets pass."""
         self._context = context
         self._manner = manner
+        self._guarded = guarded
         self._api_roots = tuple(api_roots)
         self._tree = _Branch()
         self._plain: dict[str, dict[str, Route]] = {}
@@ -57,7 +66,9 @@ class Dispatcher:
             else:
                 raise ValueError(f"route {route.path} answers JSON and so must lie below one of {self._api_roots}")
 
-    async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
+    async def answer(
+        self, method: str, target: str, headers: Mapping[str, str], viewer: Viewing | None = None
+    ) -> Outcome:
         """The answer to one request; `target` is as it stood in the request line. Never raises."""
         path, query = split_target(target)
         if path is None:
@@ -70,10 +81,13 @@ class Dispatcher:
         below = self._below_root(path)
         api = below and self._manner.own_compression
         routes, values = self._find(path, api=below)
-        request = Request(method, path, {}, parse_query(query), headers)
+        request = Request(method, path, {}, parse_query(query), headers, viewer)
+        route = routes.get(method) or routes.get(ANY)
+        refusal = await self._unseen(route, values, request) if self._guarded else None
+        if refusal is not None:
+            return Outcome(refusal, route.name if route is not None else UNMATCHED, api)
         if not routes:
             return Outcome(self._manner.not_found(request, api=below), UNMATCHED, api)
-        route = routes.get(method) or routes.get(ANY)
         if route is None:
             refusal = self._manner.wrong_method(request, ", ".join(sorted(routes)))
             return Outcome(refusal, next(iter(routes.values())).name, api)
@@ -82,6 +96,18 @@ class Dispatcher:
             return Outcome(unacceptable, route.name, api)
         request = replace(request, params=dict(zip(_names(route), values, strict=True)))
         return Outcome(await self._handled(route, request), route.name, api)
+
+    async def _unseen(self, route: Route | None, values: tuple[str, ...], request: Request) -> Answer | None:
+        """The refusal of a caller who may not see this, before anything is said about what there is."""
+        if request.viewer is None:
+            return self._manner.refused(request, RequestError("403: Forbidden", 403))
+        right = route.right if route is not None else Right.EVERYTHING
+        named = dict(zip(_names(route), values, strict=True)) if route is not None else {}
+        try:
+            await request.viewer.admit(right, named.get("namespace", ""))
+        except RequestError as error:
+            return self._manner.refused(request, error)
+        return None
 
     def _below_root(self, path: str) -> bool:
         return any(path == root or path.startswith(f"{root.removesuffix('/')}/") for root in self._api_roots)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from collector.api import jsontext
+from collector.api import health
 from collector.api.route import Answer
 from collector.api.status import StatusError
 from collector.api.target import parse_query, split_target
+from collector.api.viewer import NO_VERDICT, Viewer, status_answer
 from collector.kube.auth import AccessFault, Authenticator, Authorizer
 from collector.kube.auth_attributes import read_attributes
 from collector.kube.auth_user import Headers
@@ -20,12 +21,8 @@ from collector.watchedfiles import WatchedFiles
 REFUSED: Final = "refused"
 """In the HTTP metrics, the handler of requests that were not let in."""
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/healthz/healthz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/healthz/healthz"}) | health.OPEN_PATHS
 """On the main port these need no certificate: probes have none (K24)."""
-
-
-NO_VERDICT: Final = "Internal error occurred: the API server gave no verdict on this request; the log says why"
-"""Who was not let in is told no more: not which API server, not what its rules are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +41,11 @@ class Gate(Protocol):
     def load(self) -> None:
         """Read what it needs. Raises StartError."""
 
-    async def refusal(self, ask: Ask) -> Answer | None:
-        """The answer to a request that is not let in, None for one that is. Never raises."""
+    async def admit(self, ask: Ask) -> "Answer | Viewer | None":
+        """The answer to a request that is not let in; else whose rights narrow what is answered, if anybody's.
+
+        Never raises.
+        """
 
 
 class CertificateGate:
@@ -62,7 +62,7 @@ class CertificateGate:
         """Read the CA file. Raises StartError."""
         self._authorities.load()
 
-    async def refusal(self, ask: Ask) -> Answer | None:
+    async def admit(self, ask: Ask) -> Answer | None:
         """401 without a certificate or name, 500 for one that fails verification, 403 for a name not listed."""
         if split_target(ask.target)[0] in OPEN_PATHS:
             return None
@@ -80,7 +80,10 @@ class CertificateGate:
 
 
 class ReviewGate:
-    """The second server: who asks is found out, and whether they may, path by path; no path is open."""
+    """The second server: who asks is found out, and whether they may, path by path; only probes are open.
+
+    Below `/api` it only finds out who asks: what they need depends on the route, and is asked for there.
+    """
 
     def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
         self._authenticator = authenticator
@@ -90,16 +93,18 @@ class ReviewGate:
         """Read the CA files. Raises StartError."""
         self._authenticator.load()
 
-    async def refusal(self, ask: Ask) -> Answer | None:
+    async def admit(self, ask: Ask) -> Answer | Viewer | None:
         """A Status document: 401 for credentials that are none, 403 for what is not allowed, 500 without a verdict."""
         path, query = split_target(ask.target)
-        if path is None:
-            return None  # the dispatcher says what is wrong with it
-        attributes = read_attributes(ask.method, path, parse_query(query))
+        if path is None or path in health.OPEN_PATHS:
+            return None  # of the first, the dispatcher says what is wrong with it
         try:
             user = await self._authenticator.authenticate(ask.peer, _headers(ask.headers))
             if user is None:
                 return _status(401, "Unauthorized", "Unauthorized")
+            if is_viewed(path):
+                return Viewer(user, self._authorizer)
+            attributes = read_attributes(ask.method, path, parse_query(query))
             verdict = await self._authorizer.authorize(user, attributes)
         except AccessFault:
             return _status(500, "InternalError", NO_VERDICT)
@@ -107,6 +112,11 @@ class ReviewGate:
             return None
         message = attributes.denial(user.name, verdict.reason)
         return _status(403, "Forbidden", message, attributes.details())
+
+
+def is_viewed(path: str) -> bool:
+    """Whether a decoded path of the second server belongs to Heapster's API, seen through its caller's rights."""
+    return path == "/api" or path.startswith("/api/")
 
 
 def allowed_users(text: str) -> frozenset[str] | None:
@@ -128,5 +138,4 @@ def _text(message: str, status: int) -> Answer:
 
 
 def _status(code: int, reason: str, message: str, details: Mapping[str, str] | None = None) -> Answer:
-    document = StatusError(message, code, reason, details or None).document()
-    return Answer(f"{jsontext.compact(document)}\n".encode(), status=code)
+    return status_answer(StatusError(message, code, reason, details or None))

@@ -21,6 +21,7 @@ from collector.api.pasttext import (
     latest,
     point_documents,
 )
+from collector.api.rights import Right
 from collector.api.route import Answer, BadRequestError, Context, Handler, Request, RequestError, Route, Style
 from collector.api.target import go_quote
 from collector.core.entities import NULL
@@ -278,7 +279,11 @@ def entities(kind: Kind, field: str, refusal: str = "") -> Handler:
         )
         if not found and refusal:
             raise RequestError(refusal.format(*map(go_quote, request.params.values())), 404)
-        return sorted({getattr(key, field) for key in found})
+        listed = {getattr(key, field) for key in found}
+        if kind is Kind.NAMESPACE and request.viewer is not None:
+            sight = await request.viewer.sight(listed)
+            listed = set(filter(sight.shows, listed))
+        return sorted(listed)
 
     return handler
 
@@ -287,7 +292,15 @@ def entities(kind: Kind, field: str, refusal: str = "") -> Handler:
 
 
 def _route(path: str, handler: Handler, name: str, style: Style = Style.PRETTY) -> Route:
-    return Route("GET", ROOT + path, handler, style, name)
+    return Route("GET", ROOT + path, handler, style, name, right=_right(path))
+
+
+_RIGHTS = (("/nodes", Right.NODES), ("/namespaces/{namespace}", Right.NAMESPACE), ("/namespaces", Right.SOME))
+"""How a path begins -> the right it needs. A pod's uid does not tell its namespace: that takes them all."""
+
+
+def _right(path: str) -> Right:
+    return next((right for start, right in _RIGHTS if path.startswith(start)), Right.EVERYTHING)
 
 
 _NAMED = (

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from collector.api import jsontext
 from collector.api.gotime import ZERO_TIME, format_time, parse_time
 from collector.api.names import name_list
-from collector.api.route import Answer, BadRequestError, Context, Document, Handler, Request, Route, Style
+from collector.api.narrow import visible_rows
+from collector.api.rights import Right
+from collector.api.route import Answer, BadRequestError, Context, Document, Handler, Request, Route, Sight, Style
 from collector.api.target import go_quote
 from collector.core.batch import DataBatch
 from collector.core.entities import NULL
@@ -92,18 +94,29 @@ def node_list(context: Context, _request: Request) -> Answer:
     return _listed(context, lambda batch: batch.rows_of(Kind.NODE), _host_name)
 
 
-def namespace_list(context: Context, _request: Request) -> Answer:
+async def namespace_list(context: Context, request: Request) -> Answer:
     """Names of namespaces."""
-    return _listed(context, lambda batch: batch.rows_of(Kind.NAMESPACE))
+    batch, sight = await _seen(context, request)
+    return _answered(batch, lambda batch: visible_rows(batch, batch.rows_of(Kind.NAMESPACE), sight))
 
 
-def all_keys(context: Context, _request: Request) -> Answer:
+async def all_keys(context: Context, request: Request) -> Answer:
     """Heapster's key of every entity."""
-    return _listed(
-        context,
-        lambda batch: np.flatnonzero(batch.exists[: batch.rows]),
+    batch, sight = await _seen(context, request, nodes=True)
+    return _answered(
+        batch,
+        lambda batch: visible_rows(batch, np.flatnonzero(batch.exists[: batch.rows]), sight),
         lambda batch, row: batch.entities.key(row),
     )
+
+
+async def _seen(context: Context, request: Request, *, nodes: bool = False) -> tuple[DataBatch | None, Sight]:
+    """The latest batch, and what of it the caller may see; both of one moment, however long that took to ask."""
+    batch = context.store.latest()
+    if request.viewer is None:
+        return batch, Sight(everything=True)
+    found = [batch.entities.name[row] for row in batch.rows_of(Kind.NAMESPACE).tolist()] if batch else []
+    return batch, await request.viewer.sight(found, nodes=nodes)
 
 
 def children(kind: Kind, locate: Locate) -> Handler:
@@ -125,7 +138,14 @@ def _listed(
     rows: Callable[[DataBatch], NDArray[np.intp]],
     name: Callable[[DataBatch, int], str] = lambda batch, row: batch.entities.name[row],
 ) -> Answer:
-    batch = context.store.latest()
+    return _answered(context.store.latest(), rows, name)
+
+
+def _answered(
+    batch: DataBatch | None,
+    rows: Callable[[DataBatch], NDArray[np.intp]],
+    name: Callable[[DataBatch, int], str] = lambda batch, row: batch.entities.name[row],
+) -> Answer:
     return Answer(name_list(batch, rows(batch), name) if batch else b"[]")
 
 
@@ -251,8 +271,8 @@ def parse_labels(text: str) -> dict[str, str]:
     return labels
 
 
-def _route(path: str, handler: Handler, name: str, style: Style = Style.PRETTY) -> Route:
-    return Route("GET", ROOT + path, handler, style, name)
+def _route(path: str, handler: Handler, name: str, right: Right, style: Style = Style.PRETTY) -> Route:
+    return Route("GET", ROOT + path, handler, style, name, right=right)
 
 
 POD = "/namespaces/{namespace}/pods/{pod}"
@@ -261,23 +281,23 @@ FREE = "/nodes/{node}/freecontainers/{container}"
 PODS = "/namespaces/{namespace}/pod-list/{pods}"
 
 ROUTES: tuple[Route, ...] = (
-    _route("/debug/allkeys", all_keys, "debugAllKeys"),
-    _route("/metrics", names(_cluster), "availableClusterMetrics"),
-    _route("/metrics/{metric:*}", series(_cluster), "clusterMetrics"),
-    _route("/nodes", node_list, "nodeList"),
-    _route("/nodes/{node}/metrics", names(_node), "availableNodeMetrics"),
-    _route("/nodes/{node}/metrics/{metric:*}", series(_node), "nodeMetrics"),
-    _route("/nodes/{node}/freecontainers", children(Kind.SYS_CONTAINER, _node), "systemContainerList"),
-    _route(f"{FREE}/metrics", names(_free_container), "availableMetrics"),
-    _route(f"{FREE}/metrics/{{metric:*}}", series(_free_container), "freeContainerMetrics"),
-    _route("/namespaces", namespace_list, "namespaceList"),
-    _route("/namespaces/{namespace}/metrics", names(_namespace), "availableNamespaceMetrics"),
-    _route("/namespaces/{namespace}/metrics/{metric:*}", series(_namespace), "namespaceMetrics"),
-    _route("/namespaces/{namespace}/pods", children(Kind.POD, _namespace), "namespacePodList"),
-    _route(f"{PODS}/metrics/{{metric:*}}", pod_list, "podListMetric", Style.COMPACT),
-    _route(f"{POD}/metrics", names(_pod), "availablePodMetrics"),
-    _route(f"{POD}/metrics/{{metric:*}}", series(_pod), "podMetrics"),
-    _route(f"{POD}/containers", children(Kind.POD_CONTAINER, _pod), "podContainerList"),
-    _route(f"{CONTAINER}/metrics", names(_container), "availableContainerMetrics"),
-    _route(f"{CONTAINER}/metrics/{{metric:*}}", series(_container), "podContainerMetrics"),
+    _route("/debug/allkeys", all_keys, "debugAllKeys", Right.SOME),
+    _route("/metrics", names(_cluster), "availableClusterMetrics", Right.EVERYTHING),
+    _route("/metrics/{metric:*}", series(_cluster), "clusterMetrics", Right.EVERYTHING),
+    _route("/nodes", node_list, "nodeList", Right.NODES),
+    _route("/nodes/{node}/metrics", names(_node), "availableNodeMetrics", Right.NODES),
+    _route("/nodes/{node}/metrics/{metric:*}", series(_node), "nodeMetrics", Right.NODES),
+    _route("/nodes/{node}/freecontainers", children(Kind.SYS_CONTAINER, _node), "systemContainerList", Right.NODES),
+    _route(f"{FREE}/metrics", names(_free_container), "availableMetrics", Right.NODES),
+    _route(f"{FREE}/metrics/{{metric:*}}", series(_free_container), "freeContainerMetrics", Right.NODES),
+    _route("/namespaces", namespace_list, "namespaceList", Right.SOME),
+    _route("/namespaces/{namespace}/metrics", names(_namespace), "availableNamespaceMetrics", Right.NAMESPACE),
+    _route("/namespaces/{namespace}/metrics/{metric:*}", series(_namespace), "namespaceMetrics", Right.NAMESPACE),
+    _route("/namespaces/{namespace}/pods", children(Kind.POD, _namespace), "namespacePodList", Right.NAMESPACE),
+    _route(f"{PODS}/metrics/{{metric:*}}", pod_list, "podListMetric", Right.NAMESPACE, Style.COMPACT),
+    _route(f"{POD}/metrics", names(_pod), "availablePodMetrics", Right.NAMESPACE),
+    _route(f"{POD}/metrics/{{metric:*}}", series(_pod), "podMetrics", Right.NAMESPACE),
+    _route(f"{POD}/containers", children(Kind.POD_CONTAINER, _pod), "podContainerList", Right.NAMESPACE),
+    _route(f"{CONTAINER}/metrics", names(_container), "availableContainerMetrics", Right.NAMESPACE),
+    _route(f"{CONTAINER}/metrics/{{metric:*}}", series(_container), "podContainerMetrics", Right.NAMESPACE),
 )

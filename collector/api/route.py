@@ -6,13 +6,14 @@ travel: that is `server`.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from collector.api.exposition import ClusterText
 from collector.api.revisions import Revisions
+from collector.api.rights import Right
 from collector.api.spec import BY_PATH, Spec
 from collector.core.light import LightStore
 from collector.core.metrics import Kind
@@ -22,6 +23,7 @@ from collector.errors import HeapsterError
 from collector.history.contracts import History
 from collector.kube.listers import Listers
 from collector.selfmetrics import SelfMetrics
+from collector.vitals import Vitals
 
 Document: TypeAlias = "bool | float | str | Sequence[Document] | Mapping[str, Document] | None"
 
@@ -53,6 +55,30 @@ class BadRequestError(RequestError):
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What of a list its reader may see."""
+
+    everything: bool = False
+    nodes: bool = False
+    namespaces: frozenset[str] | None = frozenset()
+    """None for all of them."""
+
+    def shows(self, namespace: str) -> bool:
+        """Whether this namespace may be seen."""
+        return self.everything or self.namespaces is None or namespace in self.namespaces
+
+
+class Viewing(Protocol):
+    """A caller whose rights count; `viewer.Viewer` is one."""
+
+    async def admit(self, right: Right, namespace: str) -> None:
+        """Let a request pass that needs this right. Raises RequestError."""
+
+    async def sight(self, namespaces: Iterable[str], *, nodes: bool = False) -> Sight:
+        """What may be seen of a list about these namespaces, and about `nodes`. Raises RequestError."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One request, read the way Heapster read it."""
 
@@ -64,6 +90,8 @@ class Request:
     query: Mapping[str, Sequence[str]]
     headers: Mapping[str, str]
     """Header names in any case find their value."""
+    viewer: Viewing | None = None
+    """Whose rights narrow the answer; None where everybody sees everything."""
 
     def argument(self, name: str) -> str:
         """The first value of query parameter `name`, empty when there is none."""
@@ -124,8 +152,15 @@ class Context:
     """How many watches of the resource metrics API there may be at the same time."""
     ledger: Callable[[], Sequence[Document]] = tuple
     """What became of every tick and every point, one document a sink."""
+    kubelets: Callable[[], Sequence[Document]] = tuple
+    """How each node's kubelet is, one document a node."""
+    kubelet: Callable[[str], Mapping[str, Document] | None] = lambda _node: None
+    """The same of one node; None for one that is not there."""
     last_batch: Callable[[], LastBatch | None] | None = None
     """Knows the latest batch where the store keeps none (--disable-metric-sink)."""
+
+    vitals: Vitals = field(default_factory=Vitals)
+    """What probes ask of the process."""
 
     @property
     def visibility(self) -> Visibility:
@@ -161,3 +196,5 @@ class Route:
     """The `handler` label of the HTTP metrics."""
     spec: Spec = BY_PATH
     """What the OpenAPI document says of it; the path tells most."""
+    right: Right = Right.EVERYTHING
+    """What a caller of the second server needs for it, where it is one of Heapster's API."""

@@ -17,7 +17,7 @@ from collector.api import offered
 from collector.api.dispatch import Dispatcher, Outcome
 from collector.api.gate import REFUSED, Ask, Gate
 from collector.api.negotiation import Compressor, heapster_encoding, standard_encoding
-from collector.api.route import Context
+from collector.api.route import Answer, Context, Viewing
 from collector.api.tls import ServingCertificates
 from collector.api.tlslink import TlsListener
 from collector.errors import StartError
@@ -42,13 +42,19 @@ LIVE_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 5.0
 """What answers under way have left when the server stops."""
 
+IDLE_S = 180.0
+"""An idle connection is kept for so long: longer than the 90 s of Kubernetes' own clients, so that it is they who close
+it and no request meets a connection that is just being closed."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 
 
 class Answering(Protocol):
     """What a server serves; `Dispatcher` is one."""
 
-    async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Outcome:
+    async def answer(
+        self, method: str, target: str, headers: Mapping[str, str], viewer: Viewing | None = None
+    ) -> Outcome:
         """The answer to one request; `target` is as it stood in the request line. Never raises."""
 
 
@@ -105,6 +111,7 @@ class ApiServer:
             logger=_http_log(),
             max_line_size=MAX_HEAD_BYTES,
             max_field_size=MAX_HEAD_BYTES,
+            keepalive_timeout=IDLE_S,
         )
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=STOP_DEADLINE_S)
         await runner.setup()
@@ -156,12 +163,14 @@ class ApiServer:
 
     async def _outcome(self, request: web.BaseRequest) -> Outcome:
         target = _target(request)
+        viewer: Viewing | None = None
         if self._gate is not None:
             ask = Ask(request.method, target, request.headers.items(), request.get_extra_info("peer"))
-            refusal = await self._gate.refusal(ask)
-            if refusal is not None:
-                return Outcome(refusal, REFUSED, api=False)
-        return await self._dispatcher.answer(request.method, target, request.headers)
+            admitted = await self._gate.admit(ask)
+            if isinstance(admitted, Answer):
+                return Outcome(admitted, REFUSED, api=False)
+            viewer = admitted
+        return await self._dispatcher.answer(request.method, target, request.headers, viewer)
 
     async def _send_live(self, request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:
         """Send a live answer piece by piece, until it ends, the client goes or the server stops."""

@@ -9,11 +9,12 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL
 
 from collector.errors import UsageError
@@ -32,6 +33,19 @@ class Pair:
     context: SSL.Context
     names: frozenset[str]
     """The host names it is for, lower case; `*.` stands for one label."""
+
+
+class PairSource(Protocol):
+    """Where a server's certificate comes from."""
+
+    choose: Callable[[SSL.Connection], None] | None
+    """Called with each connection whose client names a host; set before `load`."""
+
+    def load(self) -> None:
+        """Get the pair for the first time. Raises StartError."""
+
+    def current(self) -> Pair:
+        """The pair to show now."""
 
 
 class PairFiles:
@@ -59,7 +73,6 @@ class PairFiles:
         now = dt.datetime.now(dt.UTC)
         if chain[0].not_valid_after_utc < now:
             log.warning("%s expired on %s; clients will refuse it", self._certificate, chain[0].not_valid_after_utc)
-        context = _server_context(ask_client=self._ask_client, choose=self.choose)
         try:
             key = serialization.load_pem_private_key(contents[1], password=None)
         except TypeError as error:
@@ -67,20 +80,33 @@ class PairFiles:
         except (ValueError, UnsupportedAlgorithm) as error:
             raise FileFault(f"{self._key} holds no private key in PEM form") from error
         try:
-            context.use_certificate(chain[0])
-            for certificate in chain[1:]:
-                context.add_extra_chain_cert(certificate)
-            context.use_privatekey(key)  # type: ignore[arg-type]  # the kinds TLS has no use for are refused below
-            context.check_privatekey()
+            return make_pair(chain, key, self.names, ask_client=self._ask_client, choose=self.choose)
         except (SSL.Error, TypeError) as error:
             raise FileFault(f"{self._key} is not the key of {self._certificate}: {_words(error)}") from error
-        return Pair(context, self.names or certificate_names(chain[0]))
+
+
+def make_pair(
+    chain: Sequence[x509.Certificate],
+    key: PrivateKeyTypes,
+    names: frozenset[str] = frozenset(),
+    *,
+    ask_client: bool,
+    choose: Callable[[SSL.Connection], None] | None,
+) -> Pair:
+    """A certificate, those that signed it, and its key. Raises SSL.Error or TypeError where the key is not its own."""
+    context = _server_context(ask_client=ask_client, choose=choose)
+    context.use_certificate(chain[0])
+    for certificate in chain[1:]:
+        context.add_extra_chain_cert(certificate)
+    context.use_privatekey(key)  # type: ignore[arg-type]  # the kinds TLS has no use for raise TypeError
+    context.check_privatekey()
+    return Pair(context, names or certificate_names(chain[0]))
 
 
 class ServingCertificates:
     """The pairs of one server: the default one, and others by the host name that a client asks for (SNI)."""
 
-    def __init__(self, default: PairFiles, others: Sequence[PairFiles] = ()) -> None:
+    def __init__(self, default: PairSource, others: Sequence[PairFiles] = ()) -> None:
         self._default = default
         self._others = tuple(others)
         if others:

@@ -57,6 +57,19 @@ class LabeledTable:
             raise ValueError(f"the {self.group.name} table is read-only: its batch is frozen")
         self._pieces.append((row, label, values))
 
+    def resume(
+        self,
+        row: NDArray[np.int32],
+        label: NDArray[np.int32],
+        values: NDArray[np.int64],
+        present: NDArray[np.bool_],
+    ) -> None:
+        """Be the table that an earlier process had; all shaped as the attributes of these names."""
+        shape = (len(self.group.metrics), row.size)
+        if label.shape != row.shape or values.shape != shape or present.shape != shape:
+            raise ValueError(f"the {self.group.name} table has columns of unequal lengths")
+        self._replace(row, label, values, present)
+
     def forget(self, rows: NDArray[np.int32]) -> None:
         """Drop what was appended for `rows` so far: a later answer about them replaces the earlier one."""
         self.join()

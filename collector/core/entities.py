@@ -201,6 +201,10 @@ class EntityTable:
         """
         return self._own_labels[row]
 
+    def source_labels(self, row: int) -> Mapping[str, str]:
+        """What the source says of this entity, which wins over own labels."""
+        return self._source_labels.get(row, _NO_LABELS)
+
     def set_own_labels(self, row: int, labels: Mapping[str, str]) -> None:
         """Replace what `row` contributes.
 
@@ -279,7 +283,7 @@ class EntityTable:
             labels["nodename"] = name
             labels["hostname"] = of_node.get("hostname", name)
             labels["host_id"] = of_node.get("host_id", "")
-        said = self._source_labels.get(row, _NO_LABELS)
+        said = self.source_labels(row)
         if kind is Kind.NODE:
             return {**labels, **own, **said}
         if kind is Kind.SYS_CONTAINER:

@@ -139,6 +139,23 @@ class LightStore:
         found[TIME, ~current] = 0
         return found
 
+    def snapshot(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """The rows that have a sample, (n,), and their fields, (FIELDS, n), copied."""
+        rows = np.flatnonzero(self._columns[TIME])
+        rows = rows[self._columns[GENERATION, rows] == self.entities.generation[rows]]
+        return rows, self._columns[:, rows]
+
+    def resume(self, rows: NDArray[np.int32], fields: NDArray[np.int64]) -> None:
+        """Go on with the samples of an earlier process, (FIELDS, n), which are as old as they say."""
+        if fields.shape != (FIELDS, rows.size):
+            raise ValueError(f"light samples have {FIELDS} fields, not {fields.shape}")
+        pin = self.entities.pins.next()
+        self._pins.append((int(fields[ARRIVED].max(initial=0)), pin))
+        self._grow()
+        self._columns[:, rows] = fields
+        self._columns[GENERATION, rows] = self.entities.generation[rows]
+        self.entities.mark_seen(rows, pin.sequence)
+
     def _earlier(self, new: NDArray[np.int64], old: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """CPU and time of the earlier moment that the new samples are compared with; time 0 where there is none."""
         time, start = new[TIME], new[START]

@@ -357,6 +357,13 @@ class MetricTable:
         """The column of requests for `resource` (`nvidia.com/gpu`, `hugepages-2Mi`); None when no column is left."""
         return self._dynamic(dynamic_descriptor(f"{resource}/request"))
 
+    def named(self, name: str, *, is_float: bool) -> int | None:
+        """The column of a metric of this name and type that an earlier process knew; None where it can have none."""
+        if name not in self._index and (name.startswith("custom/") or name.endswith("/request")):
+            self._dynamic(replace(dynamic_descriptor(name), dtype=FLOAT64 if is_float else INT64))
+        m = self._index.get(name)
+        return m if m is not None and self.descriptors[m].is_float == is_float else None
+
     def _dynamic(self, descriptor: MetricDescriptor) -> int | None:
         m = self._index.get(descriptor.name)
         if m is None:

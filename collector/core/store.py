@@ -4,7 +4,7 @@ Heapster's retention (behaviour reference, section 7): whole batches for 140 s, 
 """
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import coroutine
 
@@ -61,7 +61,7 @@ class MetricStore:
 
     async def export(self, batch: DataBatch) -> None:
         """As `add`, with turns for others while many rows are freed."""
-        self._keep(batch)
+        self.keep(batch)
         while batch.entities.sweep(SWEPT_AT_ONCE) == SWEPT_AT_ONCE:
             await _turn()
 
@@ -70,10 +70,17 @@ class MetricStore:
 
     def add(self, batch: DataBatch) -> None:
         """Keep a frozen batch, let go of those past their time, and free the rows that only they knew."""
-        self._keep(batch)
+        self.keep(batch)
         batch.entities.sweep()
 
-    def _keep(self, batch: DataBatch) -> None:
+    def keep_window(
+        self, timestamp: int, pin: Pin, columns: Mapping[str, tuple[NDArray[np.int64], NDArray[np.bool_]]]
+    ) -> None:
+        """Keep LONG_METRICS of a tick of an earlier process: values and presence, each (rows,), by name."""
+        self._long.append(_LongEntry(timestamp, pin, {INDEX[name]: columns[name] for name in LONG_METRICS}))
+
+    def keep(self, batch: DataBatch) -> None:
+        """`add`, without freeing any row."""
         now = int(self._clock() * 1e9)
         self._replaced = self.latest()
         # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.

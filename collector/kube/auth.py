@@ -8,6 +8,8 @@ import hashlib
 import hmac
 import logging
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -29,11 +31,13 @@ _LONGEST_TOKEN: Final = 64 << 10
 class Authenticator:
     """Finds out who asks. `ttl` is how many seconds a token's review is believed."""
 
-    def __init__(self, config: AuthConfig, reviewer: Reviewer, ttl: float) -> None:
+    def __init__(
+        self, config: AuthConfig, reviewer: Reviewer, ttl: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._config = config
         self._reviewer = reviewer
         self._ttl = ttl
-        self._tokens: Remembered[bytes, User | None] = Remembered()
+        self._tokens: Remembered[bytes, User | None] = Remembered(clock=clock)
         # Tokens are remembered by a keyed digest: whoever reads our memory finds none of them.
         self._key = secrets.token_bytes(32)
 
@@ -120,12 +124,13 @@ class Lifetimes:
 
 
 class Authorizer:
-    """Has the API server decide whether a user may do something."""
+    """Has the API server decide whether a user may do something. `clock` gives monotonic seconds."""
 
-    def __init__(self, reviewer: Reviewer, lifetimes: Lifetimes) -> None:
+    def __init__(self, reviewer: Reviewer, lifetimes: Lifetimes, clock: Callable[[], float] = time.monotonic) -> None:
         self._reviewer = reviewer
         self._lifetimes = lifetimes
-        self._verdicts: Remembered[tuple[User, Attributes], AccessStatus] = Remembered()
+        # By digest: paths and groups are as long as their sender likes, and thousands of verdicts are kept.
+        self._verdicts: Remembered[bytes, AccessStatus] = Remembered(clock=clock)
 
     async def authorize(self, user: User, attributes: Attributes) -> AccessStatus:
         """The verdict. Raises AccessFault when there is none."""
@@ -134,7 +139,8 @@ class Authorizer:
             verdict = await self._reviewer.access({**user.review(), **attributes.review()})
             return verdict, self._lifetimes.allowed if verdict.allowed else self._lifetimes.denied
 
-        return await self._verdicts.get((user, attributes), ask)
+        question = repr((user, attributes)).encode("utf-8", "backslashreplace")
+        return await self._verdicts.get(hashlib.sha256(question).digest(), ask)
 
     async def close(self) -> None:
         """Give up the reviews under way."""

@@ -47,14 +47,24 @@ class Remembered(Generic[K, V]):
         await asyncio.gather(*tasks, return_exceptions=True)
         self._known.clear()
 
+    def _make_room(self) -> None:
+        """Let the oldest go: those that are believed no longer, and as many more as are too many."""
+        now = self._clock()
+        while self._known:
+            until, _ = next(iter(self._known.values()))
+            if now < until and len(self._known) < self._most:
+                return
+            self._known.popitem(last=False)
+
     async def _ask(self, key: K, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
         try:
+            # Believed from when it was asked for: an answer may be as old as the question.
+            began = self._clock()
             verdict, seconds = await ask()
             self._known.pop(key, None)
             if seconds > 0:
-                while len(self._known) >= self._most:
-                    self._known.popitem(last=False)
-                self._known[key] = (self._clock() + seconds, verdict)
+                self._make_room()
+                self._known[key] = (began + seconds, verdict)
             return verdict
         finally:
             del self._asking[key]

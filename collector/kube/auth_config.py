@@ -12,29 +12,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 import msgspec
 
 from collector.errors import KubernetesError
-from collector.kube import faults
+from collector.kube.auth_watch import NAME, ConfigMap, changes, read
 from collector.kube.certificates import CaPool
 from collector.kube.connection import ApiConnection
+from collector.kube.faults import ApiServerError
 from collector.watchedfiles import WatchedFiles
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "extension-apiserver-authentication"
-PATH: Final = f"/api/v1/namespaces/kube-system/configmaps/{NAME}"
-
 PERIOD_S: Final = 60.0
-"""Between two looks at the config map; its CAs change every few months."""
+"""Between two looks at the config map where it may not be watched; its CAs change every few months."""
+REJOIN_S: Final = 1.0
+"""Between the end of a watch and the next one."""
 PERIOD_FAILED_S: Final = 5.0
 """The same while it cannot be read."""
 HURRY_S: Final = 5.0
 """A certificate that no CA vouches for may be of a new CA: then it is looked at sooner, but not oftener than this."""
-
-_DEADLINE: Final = aiohttp.ClientTimeout(total=10.0)
-_MOST_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +68,6 @@ class ProxyFlags:
         )
 
 
-class _ConfigMap(msgspec.Struct, gc=False):
-    data: dict[str, str] | None = None
-
-
 class AuthConfig:
     """The CAs of the moment. `run` keeps what comes from the cluster fresh; flags win over the cluster.
 
@@ -90,6 +82,8 @@ class AuthConfig:
         self._user_files = users
         self._proxy_flags = proxy
         self._data: dict[str, str] = {}
+        self._version = ""
+        self._refused = False
         self._found_users: CaPool | None = None
         self._found_proxy: ProxyTrust | None = None
         self._complaint = ""
@@ -120,25 +114,47 @@ class AuthConfig:
             if loop.time() - self._looked_at < HURRY_S:
                 return False
             try:
-                data = await _read(self._connection)
+                found = await read(self._connection)
             except KubernetesError as error:
                 self._complain(f"{error}. Until then the front proxy and users' certificates are not recognised anew")
                 return False
             finally:
                 self._looked_at = loop.time()
             self._recovered()
-            changed, self._data = data != self._data, data
-            if changed:
-                self._take(data)
-            return changed
+            return self._learn(found)
 
     async def run(self) -> None:
-        """Look every minute until cancelled."""
+        """Follow the config map until cancelled: by a watch, or, where that is refused, by a look every minute."""
         while self._connection is not None:
             await self.look()
-            period = PERIOD_FAILED_S if self._complaint else PERIOD_S
+            watched = bool(self._version) and not self._complaint and await self._follow(self._connection)
+            period = REJOIN_S if watched else PERIOD_FAILED_S if self._complaint else PERIOD_S
             await asyncio.sleep(period * random.uniform(1.0, 1.2))
         await asyncio.Event().wait()
+
+    async def _follow(self, connection: ApiConnection) -> bool:
+        """Take every change for as long as a watch lasts; whether it may be watched at all."""
+        try:
+            async with contextlib.aclosing(changes(connection, self._version)) as following:
+                async for found in following:
+                    self._learn(found)
+        except KubernetesError as error:
+            if not (isinstance(error, ApiServerError) and error.lasting):
+                log.debug("the watch of config map kube-system/%s ended: %s", NAME, error)
+                return True
+            if not self._refused:
+                self._refused = True
+                log.info("config map kube-system/%s is read every %.0f s, for %s", NAME, PERIOD_S, error)
+            return False
+        return True
+
+    def _learn(self, found: ConfigMap) -> bool:
+        """Use a version of the config map; whether it says anything new."""
+        data, self._version = found.data or {}, found.version
+        changed, self._data = data != self._data, data
+        if changed:
+            self._take(data)
+        return changed
 
     def _take(self, data: dict[str, str]) -> None:
         """Use what the config map says; what cannot be read leaves the part read before in use."""
@@ -182,29 +198,6 @@ def _proxy(data: dict[str, str], authorities: CaPool) -> ProxyTrust:
         _lower(listed("uid-headers")),
         _lower(listed("extra-headers-prefix")),
     )
-
-
-async def _read(connection: ApiConnection) -> dict[str, str]:
-    """The config map's data. Raises KubernetesError."""
-    endpoint = connection.endpoint
-    try:
-        response = await connection.get(PATH, [], _DEADLINE)
-        if response.status == 401:
-            response.release()
-            await connection.refresh()
-            response = await connection.get(PATH, [], _DEADLINE)
-        try:
-            body = await response.content.read(_MOST_BYTES)
-        finally:
-            response.release()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise faults.unreachable(endpoint, error) from error
-    if response.status != 200:
-        raise faults.refusal(endpoint, "get", "configmaps", response.status, body)
-    try:
-        return msgspec.json.decode(body, type=_ConfigMap).data or {}
-    except msgspec.DecodeError as error:
-        raise faults.unreadable(endpoint, f"config map {NAME}", body, error) from error
 
 
 def _lower(names: Sequence[str]) -> tuple[str, ...]:

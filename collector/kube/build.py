@@ -130,6 +130,8 @@ class Builder:
             allocatable=self._resources(status.allocatable),
             kubelet_port=(endpoint and endpoint.port) or 0,
             kubelet_version=(status.node_info and status.node_info.kubelet_version) or "",
+            virtual=(meta.labels or {}).get("type") == "virtual-kubelet"
+            or any(taint.key == _VIRTUAL_TAINT for taint in spec.taints or () if taint),
         )
 
     def namespace(self, wired: wire.NamespaceObject) -> Namespace:
@@ -233,6 +235,7 @@ def _readiness(conditions: Iterable[wire.Condition | None]) -> bool | None:
     return all(stated) if stated else None
 
 
+_VIRTUAL_TAINT: Final = "virtual-kubelet.io/provider"
 _OWN_FIELDS: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 _NONE: Final[wire.Quantities] = {}
 _NO_META: Final = wire.ObjectMeta()

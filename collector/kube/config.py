@@ -8,7 +8,6 @@ to turn.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +26,12 @@ from kubernetes_asyncio.config.kube_config import (
 from collector.errors import StartError
 from collector.kube.connection import ApiConnection
 from collector.kube.faults import ApiServerError
+from collector.watchedfiles import FileFault, NamedFile, WatchedFiles
 
 _log = logging.getLogger(__name__)
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts `token` and `ca.crt` into every pod."""
-
-TOKEN_AGE: Final = 60.0
-"""Seconds after which a token file is read again; the kubelet replaces it when 80 % of its life is over."""
 
 _PLUGIN_SECONDS: Final = 30.0
 _WORDS: Final = 400
@@ -224,9 +221,16 @@ def _checked_url(url: str, access: ClusterAccess) -> str:
 
 def _use_token_file(configuration: Configuration, path: Path) -> None:
     """Take the bearer token from `path`, now and again later."""
-    token = _TokenFile(path)
-    configuration.api_key["BearerToken"] = token.read()
-    configuration.refresh_api_key_hook = token
+    file = NamedFile("token file", str(path))
+    token = WatchedFiles([file], lambda contents: _bearer(contents[0], file))
+    token.load()
+
+    async def refresh(configuration: Configuration) -> None:
+        """Called by the library before each request. While the file cannot be read, the last token stays."""
+        configuration.api_key["BearerToken"] = token.current()
+
+    configuration.api_key["BearerToken"] = token.current()
+    configuration.refresh_api_key_hook = refresh
 
 
 def _use_mounted_token(configuration: Configuration, path: Path) -> None:
@@ -237,33 +241,15 @@ def _use_mounted_token(configuration: Configuration, path: Path) -> None:
         _log.warning("useServiceAccount=true has no effect: %s", error)
 
 
-class _TokenFile:
-    """The library's refresh hook for a token that is replaced on disk while we run."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read_at = time.monotonic()
-
-    def read(self) -> str:
-        """The header value. Raises StartError."""
-        try:
-            token = self._path.read_text().strip()  # a line end would be refused inside a header
-        except (OSError, ValueError) as error:
-            raise StartError(f"token file {self._path} cannot be read: {error}") from error
-        if len(token.split()) != 1:
-            raise StartError(f"token file {self._path} is {'not one word' if token else 'empty'}")
-        return f"Bearer {token}"
-
-    async def __call__(self, configuration: Configuration) -> None:
-        """Called by the library before each request."""
-        now = time.monotonic()
-        if now - self._read_at < TOKEN_AGE:
-            return
-        self._read_at = now
-        try:
-            configuration.api_key["BearerToken"] = await asyncio.to_thread(self.read)
-        except StartError:
-            return  # being replaced just now: the last token is good until the server says otherwise
+def _bearer(content: bytes, file: NamedFile) -> str:
+    """The header value for the token in a file. Raises FileFault, which says nothing of the content."""
+    try:
+        token = content.decode().strip()  # a line end would be refused inside a header
+    except UnicodeDecodeError:
+        raise FileFault(f"{file} is no text") from None
+    if len(token.split()) != 1:
+        raise FileFault(f"{file} is {'not one word' if token else 'empty'}")
+    return f"Bearer {token}"
 
 
 class _ExecRenewal:

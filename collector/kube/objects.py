@@ -88,6 +88,8 @@ class Node(Struct, frozen=True, gc=False):
     kubelet_port: int = 0
     """`status.daemonEndpoints`; 0 when absent"""
     kubelet_version: str = ""
+    virtual: bool = False
+    """It says that it is no machine: label `type=virtual-kubelet`, or the taint of virtual kubelets"""
 
     @property
     def host_name(self) -> str:
@@ -109,9 +111,9 @@ class Node(Struct, frozen=True, gc=False):
         legacy: str | None = None
         for kind, text in self.addresses:
             if kind == "InternalIP" or (found is None and kind == "ExternalIP"):
-                found = _parsed(text) or found
+                found = parsed_ip(text) or found
             elif kind == "LegacyHostIP":
-                legacy = legacy or _parsed(text)
+                legacy = legacy or parsed_ip(text)
         return found or legacy
 
 
@@ -123,7 +125,7 @@ class Namespace(Struct, frozen=True, gc=False):
     labels: Mapping[str, str] = {}
 
 
-def _parsed(text: str) -> str | None:
+def parsed_ip(text: str) -> str | None:
     """`text` as an address in its canonical form, None when it is none; a zone is not accepted, as in Go."""
     if "%" in text:
         return None

@@ -136,10 +136,17 @@ class NodeSystem(Struct, gc=False, rename="camel"):
     kubelet_version: str | None = None
 
 
+class Taint(Struct, gc=False):
+    """An entry of `spec.taints`."""
+
+    key: str | None = None
+
+
 class NodeSpec(Struct, gc=False):
     """`spec` of a node."""
 
     unschedulable: bool | None = None
+    taints: list[Taint | None] | None = None
     external_id: str | None = field(default=None, name="externalID")
 
 

@@ -14,11 +14,17 @@ from collector.processors.rate import RateCalculator
 
 
 def build_pipeline(
-    pods: PodLister, namespaces: NamespaceLister, nodes: NodeLister, copier: LabelCopier, host_id_annotation: str = ""
+    pods: PodLister,
+    namespaces: NamespaceLister,
+    nodes: NodeLister,
+    copier: LabelCopier,
+    host_id_annotation: str = "",
+    *,
+    previous: DataBatch | None = None,
 ) -> tuple[Processor, ...]:
-    """The processors, in the order they run; a processor is a row here."""
+    """The processors, in the order they run; a processor is a row here. The first rates span from `previous`."""
     return (
-        RateCalculator(),
+        RateCalculator(previous),
         PodEnricher(pods, copier),
         NamespaceEnricher(namespaces),
         PodAggregator(),

@@ -31,8 +31,9 @@ class RateCalculator(Stepped):
 
     name = "rate calculator"
 
-    def __init__(self) -> None:
-        self._previous: DataBatch | None = None
+    def __init__(self, previous: DataBatch | None = None) -> None:
+        """`previous` is the latest batch of an earlier process."""
+        self._previous = previous
 
     def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the rate columns to `batch`, one a step."""

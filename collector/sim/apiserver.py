@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from collector.sim.access import FORBIDDEN_TOKEN, FORBIDDEN_USER
+from collector.sim.apiservices import ApiServices
 from collector.sim.apiwire import JSON_TYPE, encode, read_continue, read_selector, status_body, write_continue
 from collector.sim.config import SimConfig
 from collector.sim.inventory import Collection
+from collector.sim.leases import Leases
 from collector.sim.objects import KUBELET_VERSION, Json
 from collector.sim.reviews import MASTERS, Account, Reviews
 from collector.sim.versions import list_version
@@ -33,7 +35,7 @@ class ApiServer:
 
     `fail_next(n)` answers 500 to so many requests, `refuse(True)` drops every connection that asks,
     `watches.drop()` breaks the open watches, `watches.expire()` makes all versions so far too old. `reviews` says who
-    is who and who may what.
+    is who and who may what, `apiservices` and `leases` hold the objects of these kinds.
     """
 
     def __init__(self, config: SimConfig, origin: int, collections: dict[str, Collection]) -> None:
@@ -42,6 +44,9 @@ class ApiServer:
         self._failing = 0
         self._refusing = False
         self.watches = Watches(config, origin)
+        self.apiservices = ApiServices()
+        self.leases = Leases()
+        self._token = config.token
         self.reviews = Reviews({config.token: Account("kubernetes-admin", (MASTERS,))})
 
     def application(self) -> web.Application:
@@ -52,6 +57,8 @@ class ApiServer:
         for path, body in _DISCOVERY.items():
             app.router.add_get(path, _constant(body))
         self.reviews.add_routes(app.router)
+        self.apiservices.add_routes(app.router)
+        self.leases.add_routes(app.router)
         app.router.add_get("/api/v1", _constant(_resources(self._collections)))
         app.router.add_get("/api/v1/{resource}", self._collection)
         app.router.add_get("/api/v1/{resource}/{name}", self._one)
@@ -67,6 +74,11 @@ class ApiServer:
         """Drop the connection of every request, or answer again."""
         self._refusing = refusing
 
+    def set_token(self, token: str) -> None:
+        """Let `token` be the one that may everything, in place of the one before."""
+        self.reviews.accounts[token] = self.reviews.accounts.pop(self._token)
+        self._token = token
+
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         if self._refusing and request.transport is not None:
@@ -81,7 +93,7 @@ class ApiServer:
                 resource = request.path.rpartition("/")[2]
                 message = f'{resource} is forbidden: User "{FORBIDDEN_USER}" cannot list resource "{resource}"'
                 return _status(403, "Forbidden", f'{message} in API group "" at the cluster scope')
-            if token != self._config.token:
+            if token != self._token:
                 return _status(401, "Unauthorized", "Unauthorized")
         try:
             return await handler(request)

@@ -110,6 +110,15 @@ class SimulatedCluster:
                 raise UsageError(f"fault {fault!r}: unknown, choose one of {', '.join(FaultKind)}") from None
         await self._kubelets.set_fault(self._number(node), fault)
 
+    def rotate_token(self, token: str) -> None:
+        """From now on `token` is the only one that both servers know; it stands in `token_file`."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
+        beside = self.token_file.with_suffix(".new")
+        beside.write_text(token)
+        beside.replace(self.token_file)
+        self.api.set_token(token)
+        self._kubelets.token = token
+
     def advance(self, seconds: float) -> float:
         """Move a manual clock; gives the new time. UsageError with any other clock."""
         if not isinstance(self.config.clock, ManualClock):

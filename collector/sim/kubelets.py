@@ -61,6 +61,8 @@ class Kubelets:
         self._connections: list[set[KubeletProtocol]] = [set() for _ in addresses]
         self._faults: dict[int, Fault] = {}
         self.port = 0
+        self.token = config.token
+        """The bearer token that may everything."""
 
     async def start(self, faults: dict[int, Fault]) -> None:
         """Listen everywhere but where the fault is `down`. StartError when the port is taken."""
@@ -127,7 +129,7 @@ class Kubelets:
             return _text(200, b"ok")
         subresource = "stats" if path.startswith("/stats") else "metrics"
         verb = "create" if request.method == "POST" else "get"
-        refusal = kubelet_refusal(request.authorization, self._config.token, subresource, verb)
+        refusal = kubelet_refusal(request.authorization, self.token, subresource, verb)
         if refusal is not None:
             return _text(*refusal)
         if request.path == "/stats/container/":

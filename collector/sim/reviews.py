@@ -3,6 +3,7 @@
 Accounts and rights are set at runtime, so that a test can revoke a token or a right.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from collector.sim.apiwire import JSON_TYPE, encode
+from collector.sim.apiwire import JSON_TYPE, encode, event_line, status_body
 from collector.sim.objects import Json
+
+_WATCH_PERIOD_S = 0.02
 
 MASTERS = "system:masters"
 """The group that may everything."""
@@ -51,8 +54,15 @@ class Reviews:
     rights: set[Right] = field(default_factory=set)
     config_map: dict[str, str] = field(default_factory=dict)
     """Data of kube-system/extension-apiserver-authentication."""
+    watchable: bool = True
+    """Whether that config map may be watched."""
     versions: frozenset[str] = frozenset({"v1", "v1beta1"})
     asked: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_GROUPS, 0))
+    watching: int = 0
+    """Watches of it that are open."""
+    config_map_reads: int = 0
+    """How often it was read otherwise than by a watch."""
+    _seen: tuple[int, dict[str, str]] = field(default_factory=lambda: (1, {}), init=False)
     specs: list[Json] = field(default_factory=list)
     """The latest SubjectAccessReviews' specs, at most a hundred."""
 
@@ -60,7 +70,9 @@ class Reviews:
         """Put the routes into an application's router."""
         for plural, group in _GROUPS.items():
             router.add_post(f"/apis/{group}/{{version}}/{plural}", self._handler(plural))
-        router.add_get(f"/api/v1/namespaces/kube-system/configmaps/{CONFIG_MAP}", self._config_map)
+        collection = "/api/v1/namespaces/kube-system/configmaps"
+        router.add_get(f"{collection}/{CONFIG_MAP}", self._config_map)
+        router.add_get(collection, self._watch)
 
     def _handler(self, plural: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -106,6 +118,44 @@ class Reviews:
     async def _config_map(self, _request: web.Request) -> web.StreamResponse:
         if not self.config_map:
             raise web.HTTPNotFound
-        metadata = {"name": CONFIG_MAP, "namespace": "kube-system"}
-        body = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": self.config_map}
-        return web.Response(body=encode(body), content_type=JSON_TYPE)
+        self.config_map_reads += 1
+        return web.Response(body=encode(self._config_map_body()), content_type=JSON_TYPE)
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        """The watch of that one config map: a line for every change after the version that is named."""
+        named = request.query.get("fieldSelector") == f"metadata.name={CONFIG_MAP}"
+        if not self.watchable or not named or request.query.get("watch") not in {"true", "1"}:
+            message = 'configmaps is forbidden: cannot watch resource "configmaps" in API group "" in the namespace'
+            return web.Response(status=403, body=encode(status_body(403, "Forbidden", message)), content_type=JSON_TYPE)
+        response = web.StreamResponse(headers={"Content-Type": JSON_TYPE})
+        await response.prepare(request)
+        known = request.query.get("resourceVersion", "")
+        self.watching += 1
+        try:
+            await self._tell_changes(request, response, known)
+        finally:
+            self.watching -= 1
+        return response
+
+    async def _tell_changes(self, request: web.Request, response: web.StreamResponse, known: str) -> None:
+        ends = asyncio.get_running_loop().time() + float(request.query.get("timeoutSeconds", "300"))
+        while request.transport is not None and asyncio.get_running_loop().time() < ends:
+            if self._version_of_config_map() != known:
+                known = self._version_of_config_map()
+                change = "MODIFIED" if self.config_map else "DELETED"
+                await response.write(event_line(change, self._config_map_body()))
+            await asyncio.sleep(_WATCH_PERIOD_S)
+
+    def _config_map_body(self) -> Json:
+        metadata = {
+            "name": CONFIG_MAP,
+            "namespace": "kube-system",
+            "resourceVersion": self._version_of_config_map(),
+        }
+        return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": self.config_map}
+
+    def _version_of_config_map(self) -> str:
+        """Another one for other data."""
+        if self.config_map != self._seen[1]:
+            self._seen = self._seen[0] + 1, dict(self.config_map)
+        return str(self._seen[0])

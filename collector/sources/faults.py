@@ -13,8 +13,10 @@ from yarl import URL
 
 from collector.errors import FetchError, FetchReason
 from collector.sources.head import MalformedAnswerError
-from collector.sources.link import NotConnectedError
+from collector.sources.link import OWN_LIMITS, NoRouteError, NotConnectedError
+from collector.sources.pins import PinChangedError
 from collector.sources.target import KubeletOptions, KubeletTarget
+from collector.sources.tls import OtherNameError
 
 EXCERPT_BYTES: Final = 4096
 """How much of a refusal's body is worth reading."""
@@ -29,8 +31,6 @@ _OTHER_NAME: Final = frozenset((62, 64))
 
 _NOT_SERVED: Final = frozenset((404, 405, 410, 501))
 """The path is not there, or not for this method."""
-
-_OWN_LIMITS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 
 
 def _fault(target: KubeletTarget, url: URL, text: str, reason: FetchReason) -> FetchError:
@@ -138,6 +138,10 @@ def _resource(url: URL) -> str:
 def broken(target: KubeletTarget, url: URL, error: Exception, options: KubeletOptions) -> FetchError:
     """No answer, or one that broke off."""
     cause = error.cause if isinstance(error, NotConnectedError) else error
+    if isinstance(cause, PinChangedError):
+        return _fault(target, url, _other_key(target, cause), "pin")
+    if isinstance(cause, OtherNameError):
+        return _fault(target, url, _other_name(target, cause), "tls")
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _fault(target, url, _certificate(target, cause, options), "tls")
     if isinstance(cause, ssl.SSLError):
@@ -157,6 +161,45 @@ def broken(target: KubeletTarget, url: URL, error: Exception, options: KubeletOp
     return _fault(target, url, f"broke the answer off: {text}", "protocol")
 
 
+def no_route(target: KubeletTarget, url: URL, error: NoRouteError) -> FetchError:
+    """No connection at any of several addresses."""
+    reasons: set[FetchReason] = set()
+    tried = []
+    for address, fault in error.faults.items():
+        refused = fault is not None and fault.errno == errno.ECONNREFUSED
+        reasons.add("timeout" if fault is None else "refused" if refused else "unreachable")
+        why = "no connection in its part of --node-timeout" if fault is None else fault.strerror or str(fault)
+        tried.append(f"{address} ({_line(why)})")
+    text = (
+        f"takes no connections, nor does any other address of the node: {', '.join(tried)}; is the kubelet up, is "
+        f"kubeletPort {target.port} its port, and are these the addresses to ask (--kubelet-preferred-address-types)?"
+    )
+    return _fault(target, url, text, reasons.pop() if len(reasons) == 1 else "unreachable")
+
+
+def _other_name(target: KubeletTarget, error: OtherNameError) -> str:
+    """The certificate is neither for the node nor for the address."""
+    return (
+        f"shows a certificate that is neither for {target.node} nor for {target.address}, but for "
+        f"{_line(', '.join(error.names)) or 'nobody'}: does this address lead to that node? If so, have its kubelet "
+        "ask for a new certificate, or accept the keys seen first with --kubelet-identity=pin"
+    )
+
+
+def _other_key(target: KubeletTarget, error: PinChangedError) -> str:
+    """The node is pinned to another key."""
+    turn = (
+        "start the collector anew"
+        if error.path is None
+        else f"take the line of {target.node} out of {error.path}, or start with --kubelet-repin={target.node}"
+    )
+    return (
+        f"shows another key than at first (sha256:{error.pin.fingerprint} since {error.pin.since}, now "
+        f"sha256:{error.fingerprint}), so no token was sent: if the kubelet has made itself a new certificate, {turn}; "
+        "if not, somebody is in between"
+    )
+
+
 def _no_connection(target: KubeletTarget, url: URL, error: OSError) -> FetchError:
     reason = _line(error.strerror or str(error))
     if error.errno == errno.ECONNREFUSED:
@@ -166,7 +209,7 @@ def _no_connection(target: KubeletTarget, url: URL, error: OSError) -> FetchErro
             f"refuses connections: is the kubelet up, and is kubeletPort {target.port} its port?",
             "refused",
         )
-    if error.errno in _OWN_LIMITS:
+    if error.errno in OWN_LIMITS:
         return _fault(
             target,
             url,

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import ssl
 import time
 from types import TracebackType
 from typing import Final, Self
@@ -12,11 +11,12 @@ from collector.sources import faults
 from collector.sources.buffers import Buffers
 from collector.sources.head import OK, Head, MalformedAnswerError
 from collector.sources.http1 import Reading, TooLargeError
-from collector.sources.link import DisconnectedError, NotConnectedError
+from collector.sources.link import DisconnectedError, NoRouteError, NotConnectedError
 from collector.sources.pool import LinkPool
+from collector.sources.routes import NotConnectedAtError, Routes
 from collector.sources.target import KubeletOptions, KubeletTarget
 from collector.sources.timelimit import TimeLimit, Turn
-from collector.sources.tls import client_context
+from collector.sources.tls import KubeletIdentity, Peer
 from collector.sources.unpack import DamagedError, unpacked
 
 __all__ = ["SUMMARY_PATH", "KubeletClient", "KubeletOptions", "KubeletTarget"]
@@ -30,7 +30,8 @@ _PATH: Final = re.compile(r"/[!-~]*")
 _UNAUTHORIZED: Final = 401
 
 RENEWAL_PAUSE: Final = 10.0
-"""Seconds in which a refused token is read again once, however many kubelets refuse it."""
+"""Seconds in which credentials are renewed once, however many kubelets refuse them; a token's file is looked at each
+time."""
 
 
 class KubeletClient:
@@ -41,7 +42,9 @@ class KubeletClient:
 
     def __init__(self, options: KubeletOptions) -> None:
         self._options = options
-        self._pool: LinkPool | None = None
+        self._identity = KubeletIdentity(options) if options.https else None
+        self._pool = LinkPool(self._identity, options.connections)
+        self._routes = Routes(self._pool, self._peer, options.time_limit_s, options.routed)
         self._buffers = Buffers()
         self._limit = TimeLimit(options.time_limit_s)
         self._renewal = asyncio.Lock()
@@ -52,18 +55,21 @@ class KubeletClient:
         """The token last shown, and the header for it."""
 
     async def start(self) -> None:
-        """Read the certificates. Raises StartError; no kubelet is asked yet."""
-        options = self._options
-        context: ssl.SSLContext | None = None
-        if options.https:
-            context = client_context(options.verify, options.ca_files, options.client_certificate, options.client_key)
-        self._pool = LinkPool(context, options.connections)
+        """Read certificates and pins. Raises StartError; no kubelet is asked yet."""
+        if self._identity is not None:
+            self._identity.load()
 
     async def close(self) -> None:
         """Close all connections. Requests under way fail."""
         self._limit.close()
-        if self._pool is not None:
-            self._pool.close()
+        self._pool.close()
+        if self._identity is not None:
+            await self._identity.close()
+
+    def refresh(self) -> None:
+        """Look whether certificates have changed, before each round: connections from before are not used again."""
+        if self._identity is not None and self._identity.refresh():
+            self._pool.retire()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -82,9 +88,15 @@ class KubeletClient:
         options = self._options
         try:
             with Turn(self._limit):
+                if target.others:
+                    target = await self._routes.find(target)
                 return await self._answer(target, path, question)
         except FetchError:
             raise
+        except NoRouteError as error:
+            raise faults.no_route(target, target.url(path, https=options.https), error) from None
+        except NotConnectedAtError as error:
+            raise faults.broken(error.place, error.place.url(path, https=options.https), error, options) from error
         except TimeoutError:
             url = target.url(path, https=options.https)
             raise faults.timed_out(target, url, options.time_limit_s) from None
@@ -122,8 +134,7 @@ class KubeletClient:
     async def _ask(self, target: KubeletTarget, request: bytes) -> tuple[Head, memoryview]:
         """One request and its answer, of any status. A kept connection may turn out to be none: then a new one."""
         pool, options = self._pool, self._options
-        assert pool is not None, "start comes before fetch"
-        peer = (target.address, target.port, target.node if options.verify_name == "node" else target.address)
+        peer = self._peer(target)
         while True:
             link = await pool.take(peer)
             reading = Reading(self._buffers, link.room, options.max_body_bytes, faults.EXCERPT_BYTES)
@@ -137,6 +148,10 @@ class KubeletClient:
                 return reading.head, reading.body()
             finally:
                 pool.give(peer, link)
+
+    def _peer(self, target: KubeletTarget) -> Peer:
+        """Whom a connection to this kubelet has to lead to."""
+        return self._identity.peer(target) if self._identity is not None else Peer(target.address, target.port)
 
     def _request(self, target: KubeletTarget, path: str, question: bytes | None, token: str | None) -> bytes:
         if _PATH.fullmatch(path) is None:
@@ -156,8 +171,10 @@ class KubeletClient:
         return (options.token() or None) if options.https and options.token is not None else None
 
     async def _renewed(self, refused: str) -> str | None:
-        """The token to try instead of `refused`; where all kubelets refuse it at once, it is read again once."""
+        """The token to try instead of `refused`; where all kubelets refuse it at once, it is renewed once."""
         async with self._renewal:
+            if self._token() == refused and self._options.reread_token is not None:
+                await self._options.reread_token()
             token, now = self._token(), time.monotonic()
             if token != refused or self._options.renew_token is None or now < self._next_renewal:
                 return token

@@ -8,18 +8,23 @@ are OpenSSL's, through the standard library's SSLSocket; this module says when.
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
+from collector.sources.addresses import is_ip
 from collector.sources.http1 import RECORD, Reading
+from collector.sources.tls import KubeletIdentity, Peer
 
 _READS_A_TURN: Final = 64
 """Most records read before others on the event loop get their turn: 1 MB."""
 _MOST: Final = 1 << 30
 """To SSL_read: as much as there is room for. It gives one record at a time."""
+OWN_LIMITS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+"""Errors of connecting that say something of this process, and nothing of the other side."""
 
 
 class NotConnectedError(Exception):
@@ -30,6 +35,15 @@ class NotConnectedError(Exception):
         self.cause: Final = cause
 
 
+class NoRouteError(Exception):
+    """A kubelet takes connections at none of its addresses; `faults` says why, one by one."""
+
+    def __init__(self, faults: dict[str, OSError | None]) -> None:
+        super().__init__(", ".join(faults))
+        self.faults: Final = faults
+        """address -> the error; None: no connection in its share of the time"""
+
+
 class DisconnectedError(Exception):
     """The connection ended before the whole answer had come; `untouched`: before the first byte of it."""
 
@@ -38,23 +52,44 @@ class DisconnectedError(Exception):
         self.untouched: Final = untouched
 
 
-async def connect(host: str, port: int, context: ssl.SSLContext | None, name: str) -> "Link":
-    """A link to an IP address; with `context` it is TLS and the certificate is for `name`. Raises NotConnectedError."""
+async def connect(peer: Peer, identity: KubeletIdentity | None) -> "Link":
+    """A link to `peer`; with `identity` it is TLS, and the other side is who it should be. Raises NotConnectedError."""
+    if is_ip(peer.address):
+        family = socket.AF_INET6 if ":" in peer.address else socket.AF_INET
+        return await _connect(family, (peer.address, peer.port), peer, identity)
+    error: NotConnectedError | None = None
+    for family, place in await _resolved(peer):
+        try:
+            return await _connect(family, place, peer, identity)
+        except NotConnectedError as fault:
+            error = fault
+    raise error or NotConnectedError(socket.gaierror(socket.EAI_NONAME, "the name has no address"))
+
+
+async def _resolved(peer: Peer) -> list[tuple[socket.AddressFamily, Any]]:
+    """The addresses of a name, as pairs of family and socket address. Raises NotConnectedError."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(peer.address, peer.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise NotConnectedError(error) from error
+    return [(family, place) for family, _, _, _, place in found]
+
+
+async def _connect(family: socket.AddressFamily, place: Any, peer: Peer, identity: KubeletIdentity | None) -> "Link":
     sock: socket.socket | None = None
     try:
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(BlockingIOError):
-            sock.connect((host, port))
+            sock.connect(place)
         await _ready(sock.fileno(), to_write=True)
         _raise_fault(sock)
-        if context is not None:
-            # A cut answer is told by HTTP; a cut handshake shall be an error here.
-            sock = context.wrap_socket(
-                sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
-            )
-            await _handshake(sock)
+        if identity is not None:
+            sock = tls = identity.wrap(sock, peer)
+            await _handshake(tls)
+            identity.admit(tls, peer)
         return Link(sock)
     except BaseException as error:
         if sock is not None:

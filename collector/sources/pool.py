@@ -1,29 +1,27 @@
 """Connections to kubelets that stay open from one scrape to the next."""
 
 import asyncio
-import ssl
 from typing import Final
 
 from collector.sources.link import Link, connect
+from collector.sources.tls import KubeletIdentity, Peer
 
 IDLE_LIMIT: Final = 80.0
 """Seconds an unused connection is kept: below the kubelet's own 90 s (its http.Server's IdleTimeout), above a minute's
 resolution, so that a scrape normally finds its connection open and the kubelet is never the one to close it."""
 
 
-Peer = tuple[str, int, str]
-"""Address, port, and the name the certificate was verified for: a connection is lent to nobody else."""
-
-
 class LinkPool:
     """Idle links by peer, and a limit on those in use."""
 
-    def __init__(self, context: ssl.SSLContext | None, limit: int) -> None:
-        """Plain TCP without `context`; `limit` is the most links in use at once, 0 for none. Opens nothing."""
-        self._context = context
+    def __init__(self, identity: KubeletIdentity | None, limit: int) -> None:
+        """Plain TCP without `identity`; `limit` is the most links in use at once, 0 for none. Opens nothing."""
+        self._identity = identity
         self._places = asyncio.Semaphore(limit) if limit else None
         self._idle: dict[Peer, list[Link]] = {}
         self._used: set[Link] = set()
+        self._retired: set[Link] = set()
+        """Of those in use: not to be kept."""
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def take(self, peer: Peer) -> Link:
@@ -31,7 +29,7 @@ class LinkPool:
         if self._places is not None:
             await self._places.acquire()
         try:
-            link = self._kept(peer) or await connect(peer[0], peer[1], self._context, peer[2])
+            link = self._kept(peer) or await connect(peer, self._identity)
         except BaseException:
             if self._places is not None:
                 self._places.release()
@@ -57,6 +55,9 @@ class LinkPool:
     def give(self, peer: Peer, link: Link) -> None:
         """Take back a link, which is kept unless it is closed."""
         self._used.discard(link)
+        if self._retired and link in self._retired:
+            self._retired.discard(link)
+            link.close()
         if self._places is not None:
             self._places.release()
         if link.closed:
@@ -67,15 +68,27 @@ class LinkPool:
         if self._sweeping is None:
             self._sweeping = loop.call_later(IDLE_LIMIT, self._sweep)
 
+    def keeps(self, peer: Peer) -> bool:
+        """Whether a link to `peer` is open and idle, as far as is known."""
+        return peer in self._idle
+
+    def retire(self) -> None:
+        """Use no link for another exchange that is open now: what it was accepted by counts no longer."""
+        self._close_idle()
+        self._retired = self._used.copy()
+
+    def _close_idle(self) -> None:
+        for links in self._idle.values():
+            for link in links:
+                link.close()
+        self._idle.clear()
+
     def close(self) -> None:
         """Close all links; what is under way fails."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
-        for links in self._idle.values():
-            for link in links:
-                link.close()
-        self._idle.clear()
+        self._close_idle()
         for link in tuple(self._used):
             link.abort()
 

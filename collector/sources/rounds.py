@@ -17,10 +17,13 @@ from typing import Generic, cast
 from collector.errors import DecodeError, FetchError, ScrapeError
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node
+from collector.sources.addresses import Addressing
 from collector.sources.endpoints import Body, Endpoint, S, SourcePlan
 from collector.sources.fallback import Fallbacks
 from collector.sources.fanout import Reply, fan_out
 from collector.sources.kubelet import KubeletTarget
+from collector.sources.nodestate import NodeStates
+from collector.sources.roster import Roster
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ class ScrapeReport:
     """By reason."""
     late: int = 0
     """Of those that failed: still under way at the deadline."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Not asked, by reason."""
     bytes_read: int = 0
     """Additions included."""
 
@@ -84,16 +89,19 @@ class Rounds(Generic[S]):
         prepare: Callable[[], Awaitable[None]] | None = None,
         scraped: Scraped = lambda *_: None,
         clock: Callable[[], float] = time.time,
+        addressing: Addressing = Addressing(),  # noqa: B008  a constant
+        states: NodeStates | None = None,
     ) -> None:
-        """Nothing is asked yet.
+        """Nothing is asked yet. `states` is told of every node's; several rounds may share it.
 
         `jitter_s` is the longest time over which the asking is spread, within half of `timeout_s`. `prepare` is awaited
         before each round: credentials are renewed there. Ages (`uptime`) count to `clock`, Unix time in seconds.
         """
         self.plan: SourcePlan[S] = plan
         self._fetch = fetch
+        self._states = states if states is not None else NodeStates(clock=clock)
         self._nodes = nodes
-        self._port = port
+        self._roster = Roster(nodes, port, addressing, self._states)
         self._timeout_s = timeout_s
         self._concurrency = concurrency
         self._jitter_s = min(jitter_s, timeout_s / 2)
@@ -101,8 +109,6 @@ class Rounds(Generic[S]):
         self._scraped = scraped
         self._clock = clock
         self._fallbacks = Fallbacks()
-        self._troubles: dict[tuple[str, Endpoint[S]], str] = {}
-        """Node and endpoint -> why it is left out or failed, as last logged: one line for each change."""
 
     async def ask(
         self,
@@ -148,6 +154,7 @@ class Rounds(Generic[S]):
         if self._prepare is not None:
             await self._prepare()
         questions = self._questions()
+        report.left_out = self._roster.left_out
         try:
             await fan_out(
                 questions,
@@ -221,7 +228,12 @@ class Rounds(Generic[S]):
                 report.late += reason == "late"
         if take is not None:
             take(question, None if isinstance(decoded, ScrapeError) else decoded)
-        self._note(node, asked, None if error is None else str(error).removeprefix(f"{target}: "))
+        addition = asked is self.plan.addition
+        if error is None:
+            self._states.answered(node, asked.path, addition=addition)
+        else:
+            words = str(error).removeprefix(f"{target}: ")
+            self._states.failed(node, asked.path, str(reason), words, addition=addition)
         label = answer.endpoint.label if isinstance(answer, Answer) else asked.label
         self._scraped(f"{label}:{target.address}:{target.port}", node, reply.finished - reply.started, reason)
 
@@ -239,23 +251,9 @@ class Rounds(Generic[S]):
         return sample
 
     def _questions(self) -> list[Question[S]]:
-        """What to ask now; nodes left out are logged when that changes.
-
-        Additions come last: they never cost a node its place within the deadline.
-        """
-        targets = []
-        known = self._nodes.items
-        for node in known.values():
-            address = node.scrape_address
-            if node.ready is False:
-                self._note(node.name, self.plan.first, "it is not ready")
-            elif address is None:
-                self._note(node.name, self.plan.first, "it has no address that is an IP")
-            else:
-                targets.append((node, KubeletTarget(node.name, address, self._port)))
-        for gone in [each for each in self._troubles if each[0] not in known]:
-            del self._troubles[gone]
-        self._fallbacks.keep_only(known.keys())
+        """What to ask now. Additions come last: they never cost a node its place within the deadline."""
+        targets = self._roster.targets()
+        self._fallbacks.keep_only(self._nodes.items.keys())
         endpoints = (self.plan.first, self.plan.addition)
         return [
             Question(node, target, endpoint)
@@ -263,16 +261,3 @@ class Rounds(Generic[S]):
             if endpoint is not None
             for node, target in targets
         ]
-
-    def _note(self, node: str, endpoint: Endpoint[S], trouble: str | None) -> None:
-        """Log a node's state when it changes."""
-        before = self._troubles.get((node, endpoint))
-        if trouble == before:
-            return
-        what = f"what {endpoint} adds to node" if endpoint is self.plan.addition else "node"
-        if trouble is None:
-            del self._troubles[node, endpoint]
-            log.info("%s %s %s again", what, node, "comes" if endpoint is self.plan.addition else "answers")
-        else:
-            self._troubles[node, endpoint] = trouble
-            log.warning("%s %s is left out: %s", what, node, trouble)

@@ -14,8 +14,10 @@ from collector.core.metrics import MetricTable
 from collector.core.sample import NodeSample
 from collector.core.samplegroup import SampleGroup
 from collector.kube.listers import NodeLister
+from collector.sources.addresses import Addressing
 from collector.sources.endpoints import SUMMARY, SourcePlan
 from collector.sources.merge import merge
+from collector.sources.nodestate import NodeStates
 from collector.sources.rounds import Fetch, Question, Rounds, Scraped, ScrapeReport
 
 DECODED_TOGETHER = 32
@@ -86,6 +88,8 @@ class ScrapeManager:
         prepare: Callable[[], Awaitable[None]] | None = None,
         scraped: Scraped = lambda *_: None,
         clock: Callable[[], float] = time.time,
+        addressing: Addressing = Addressing(),  # noqa: B008  a constant
+        states: NodeStates | None = None,
     ) -> None:
         """Nothing is asked yet; the arguments by name are those of `Rounds`."""
         self.name = plan.first.label
@@ -100,6 +104,8 @@ class ScrapeManager:
             prepare=prepare,
             scraped=scraped,
             clock=clock,
+            addressing=addressing,
+            states=states,
         )
         self._entities = entities
         self._metrics = metrics

@@ -1,8 +1,7 @@
 """Whom to ask, and how: the addresses of kubelets and the options of the client that asks them."""
 
-import ipaddress
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -10,31 +9,39 @@ from yarl import URL
 
 from collector import __version__
 from collector.errors import UsageError
-from collector.sources.tls import Verify
+from collector.sources.addresses import is_ip, is_name
+from collector.sources.pins import Pins
+from collector.sources.tls import Identity
 
 SECURE_PORT: Final = 10250
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class KubeletTarget:
-    """One kubelet. Raises UsageError for an address that is no IP address: names are not resolved."""
+    """One kubelet. Raises UsageError for an address that is neither an IP address nor a DNS name."""
 
     node: str
-    """name of the Node object, for messages and, with `verify_name="node"`, for the certificate"""
+    """name of the Node object, for messages and for the certificate"""
     address: str
-    """IPv4 or IPv6 address as text, without brackets or port"""
+    """IPv4 or IPv6 address as text, without brackets or port, or a DNS name: the preferred one of its addresses"""
     port: int = SECURE_PORT
+    uid: str = ""
+    """of the Node object: a node made anew under the same name is another one"""
+    others: tuple[str, ...] = ()
+    """where it may be asked instead, in this order, while it takes no connections at `address`"""
 
     def __post_init__(self) -> None:
-        try:
-            scope = getattr(ipaddress.ip_address(self.address), "scope_id", None)
-        except ValueError:
-            scope = "none"
-        if scope is not None:
-            raise UsageError(f"node {self.node}: {self.address!r} is no IPv4 or IPv6 address")
+        for address in (self.address, *self.others):
+            if "%" in address or not (is_ip(address) or is_name(address)):
+                raise UsageError(f"node {self.node}: {address!r} is no IPv4 or IPv6 address, nor a DNS name")
 
     def __str__(self) -> str:
         return f"node {self.node}"
+
+    @property
+    def places(self) -> tuple["KubeletTarget", ...]:
+        """This kubelet at each of its addresses, the preferred one first."""
+        return self, *(replace(self, address=address, others=()) for address in self.others)
 
     def url(self, path: str, *, https: bool) -> URL:
         """The address of `path`, which begins with a slash."""
@@ -56,23 +63,29 @@ class KubeletOptions:
     """port of a kubelet whose target does not name another; 10255 is the read-only port, without https"""
     https: bool = True
     """https, or plain http; credentials are never sent over plain http"""
-    verify: Verify = "verify"
-    """`verify`: the certificate must be signed by one of `ca_files`; `insecure`: any certificate will do"""
+    identity: Identity = "verify"
+    """what is accepted of a kubelet: see there"""
     ca_files: tuple[str, ...] = ()
-    """PEM files; each certificate in them is trusted"""
-    verify_name: Literal["address", "node"] = "address"
-    """What the certificate must be for: the address that is dialled, or the node's name.
+    """PEM files, read again when they change; each certificate in them is trusted"""
+    verify_name: Literal["any", "address", "node"] = "any"
+    """What the certificate must be for: the address that is dialled, the node's name, or any of the two.
 
     Serving certificates that the cluster signs (`serverTLSBootstrap`) carry both; others often only the host name.
     """
+    pins: Pins | None = None
+    """with `pin`: the keys seen first; None: they are forgotten when the client is"""
     client_certificate: str | None = None
     """PEM file shown to the kubelets, if any"""
     client_key: str | None = None
     """its key; None: in the same file"""
     token: Callable[[], str | None] | None = None
     """The bearer token of this moment, None for none. Called before each request: must not wait, must be quick."""
+    reread_token: Callable[[], Awaitable[None]] | None = None
+    """Awaited first when a kubelet refuses a token with 401: looks whether it has been replaced. Must be cheap."""
     renew_token: Callable[[], Awaitable[None]] | None = None
-    """Awaited once when a kubelet refuses a token with 401, to have it read again before the one retry."""
+    """Awaited next, where it has not been, to have the credentials read anew at their source before the one retry."""
+    routed: Callable[[str, str], None] = lambda _node, _address: None
+    """Told of the node and the address at which its kubelet is asked from now on, when that is another one."""
     time_limit_s: float = 10.0
     """seconds one node may take, from connecting to the last byte"""
     max_body_bytes: int = 64 << 20

@@ -8,7 +8,6 @@ is superseded and not to be read. So a reader needs no more than a directory lis
 """
 
 import contextlib
-import fcntl
 import io
 import os
 import re
@@ -21,7 +20,6 @@ from typing import Self
 
 HOUR_NS = 3_600_000_000_000
 TEMPORARY = ".tmp"
-LOCK_NAME = "lock"
 
 _NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d)\.(\d{6,18})-(\d{6,18})\.parquet", re.ASCII)
 
@@ -189,28 +187,3 @@ def listing(directory: Path) -> list[HistoryFile]:
 def temporaries(directory: Path) -> Sequence[Path]:
     """What an interrupted process left unfinished in `directory`."""
     return [path for path in directory.iterdir() if path.name.startswith(".") and path.name.endswith(TEMPORARY)]
-
-
-class DirectoryLock:
-    """One writer a directory: an flock, which the kernel gives back however the process ends."""
-
-    def __init__(self, directory: Path) -> None:
-        self._file = (directory / LOCK_NAME).open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            owner = self._file.read(20).strip()
-            self._file.close()
-            raise BlockingIOError(
-                f"history directory {directory} is in use by another writer"
-                + (f" (process {owner})" if owner.isdigit() else "")
-                + "; give each collector its own directory, or stop the other one"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
-
-    def release(self) -> None:
-        """Let another process write here."""
-        self._file.close()

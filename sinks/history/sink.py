@@ -108,7 +108,10 @@ class HistorySink:
 
     def _explain(self, error: OSError) -> str:
         if isinstance(error, BlockingIOError):
-            return str(error)
+            return (
+                f"history directory {self.directory}: {error}; give each collector its own directory, or stop the "
+                "other one"
+            )
         return (
             f"the history cannot be written to {self.directory}: {error.strerror or error}; make room or repair what "
             "is wrong there, or lower retention= or set max_bytes= of the history sink"

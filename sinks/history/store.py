@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from sinks.history.columns import PIECE_ROWS
 from sinks.history.files import (
     HOUR_NS,
-    DirectoryLock,
     Disk,
     HistoryFile,
     Staging,
@@ -28,6 +27,7 @@ from sinks.history.files import (
 )
 from sinks.history.merge import HOUR_ROWS, merge, parquet_bytes, ticks_of
 from sinks.history.schema import METRICS_TABLE, SCHEMAS, TABLES
+from sinks.lock import DirectoryLock
 
 FAN_IN = 8
 """Files of a size that are merged into one of the next size while their hour is open. At 60 s between ticks a tick is

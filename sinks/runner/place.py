@@ -1,4 +1,4 @@
-"""Where spools lie, and which sinks get one."""
+"""Where what outlives the process lies, where the spools do within it, and which sinks get one."""
 
 import hashlib
 import logging
@@ -27,25 +27,33 @@ _logger = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
-    """The directory of all spools."""
+    """A directory of ours."""
 
     root: Path | None
     required: bool
     """Whether it was asked for, so that a sink that cannot have it is left out rather than run without."""
 
 
-def place(spool_dir: str, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Place:
-    """What --spool-dir means here."""
-    if spool_dir == OFF:
-        return Place(None, required=False)
-    if spool_dir != AUTOMATIC:
-        return Place(Path(spool_dir), required=True)
+def state_directory(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Path | None:
+    """The directory that somebody has set up for what outlives the process, where there is one to write to."""
     # The variable may name several, with colons between them.
     candidates = [Path(text) for text in environ.get(STATE_DIRECTORY, "").split(":")[:1] if text]
     for candidate in (*candidates, home or HOME):
         if candidate.is_dir() and os.access(candidate, os.W_OK | os.X_OK):
-            return Place(candidate / "spool", required=False)
-    return Place(None, required=False)
+            return candidate
+    return None
+
+
+def place(
+    flag: str, environ: Mapping[str, str] = os.environ, home: Path | None = None, *, name: str = "spool"
+) -> Place:
+    """What a flag such as --spool-dir means here; `name` is the directory's own within the one for everything."""
+    if flag == OFF:
+        return Place(None, required=False)
+    if flag != AUTOMATIC:
+        return Place(Path(flag), required=True)
+    state = state_directory(environ, home)
+    return Place(state / name if state is not None else None, required=False)
 
 
 def with_spools(

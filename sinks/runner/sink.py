@@ -13,12 +13,13 @@ from collector.core.batch import DataBatch
 from collector.core.contracts import StartableSink
 from collector.errors import ExportError, StartError
 from collector.logs import WRITES
+from sinks.lock import DirectoryLock
 from sinks.runner import refusals
 from sinks.runner.contracts import WireSink
 from sinks.runner.deadletters import DeadLetters
 from sinks.runner.retry import Backoff, asked_delay
 from sinks.spool.account import Balance
-from sinks.spool.disk import DirectoryLock, Disk
+from sinks.spool.disk import Disk
 from sinks.spool.index import Record, Tick
 from sinks.spool.records import FormatError
 from sinks.spool.spool import AGE_S, SYNC_S, Spool, SpoolLimits

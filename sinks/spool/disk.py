@@ -1,13 +1,8 @@
 """The file layer of the spool: every operation that touches the disk, few enough for a faulty one in tests."""
 
-import contextlib
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
-
-LOCK_NAME = "lock"
 
 
 class Disk:
@@ -87,29 +82,3 @@ def append_all(disk: Disk, file: int, content: bytes) -> None:
         if written <= 0:
             raise OSError("the disk takes no bytes")
         view = view[written:]
-
-
-class DirectoryLock:
-    """One process a directory: an flock, which the kernel gives back however the process ends."""
-
-    def __init__(self, directory: Path) -> None:
-        """Raises BlockingIOError, naming the owner, when another process has it."""
-        self._file: TextIO = (directory / LOCK_NAME).open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            owner = self._file.read(20).strip()
-            self._file.close()
-            raise BlockingIOError(
-                "it is in use by another collector" + (f" (process {owner})" if owner.isdigit() else "")
-            ) from None
-        with contextlib.suppress(OSError):  # a full disk: only the owner's number is missing
-            self._file.truncate(0)
-            self._file.write(f"{os.getpid()}\n")
-            self._file.flush()
-
-    def release(self) -> None:
-        """Let another process write here."""
-        with contextlib.suppress(OSError):
-            self._file.close()

@@ -80,9 +80,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, **changed: object) -> AsyncIterator[Running]:
+async def running(folder: Path, *, watchable: bool = True, **changed: object) -> AsyncIterator[Running]:
     async with SimulatedCluster(SimConfig(nodes=1, pods=1)) as cluster:
         cluster.api.reviews.config_map = published()
+        cluster.api.reviews.watchable = watchable
+        follows = watchable and not changed.keys() & {"authentication_skip_lookup", "client_ca_file"}
         certificate, key = write_pair(folder, SERVER)
         options = Options(
             **{  # type: ignore[arg-type]
@@ -99,6 +101,9 @@ async def running(folder: Path, **changed: object) -> AsyncIterator[Running]:
         server = SecureServer(options, context, Dispatcher(context, ROUTES, ["/apis"]))
         try:
             await server.start(connection)
+            async with asyncio.timeout(5):
+                while follows and not cluster.api.reviews.watching:
+                    await asyncio.sleep(0.01)
             yield Running(cluster, server)
         finally:
             await server.stop()
@@ -323,16 +328,46 @@ async def test_a_new_proxy_ca_in_the_config_map_counts_at_its_first_certificate(
     assert (await served.ask(NODES, PROXY, *probe)).status == 401
 
 
-async def test_the_config_map_is_read_again_as_time_goes_by(tmp_path, monkeypatch):
+async def test_a_change_of_the_config_map_counts_at_once(served):
+    jane = client(USER_CA, "jane", MASTERS)
+    assert (await served.ask(NODES, jane)).status == 200
+    await asyncio.sleep(0.2)
+    reads = served.reviews.config_map_reads
+    for authority, status in ((FOREIGN_CA, 401), (USER_CA, 200), (FOREIGN_CA, 401)):
+        served.reviews.config_map = {**published(), "client-ca-file": authority.cert_pem.bytes().decode()}
+        await asyncio.sleep(0.2)
+        # A certificate that counts is asked for no review of the config map: only the watch can have told.
+        assert (await served.ask(NODES, jane)).status == status
+    assert served.reviews.config_map_reads == reads
+
+
+async def test_a_config_map_that_is_gone_leaves_what_was_known_until_it_is_back(tmp_path, monkeypatch, caplog):
+    for name, value in (("REJOIN_S", 0.05), ("HURRY_S", 0.0), ("PERIOD_FAILED_S", 0.05)):
+        monkeypatch.setattr(auth_config, name, value)
+    async with running(tmp_path) as served:
+        jane = client(USER_CA, "jane", MASTERS)
+        served.reviews.config_map = {}
+        await asyncio.sleep(0.3)
+        assert (await served.ask(NODES, jane)).status == 200
+        assert caplog.text.count("are not recognised anew") == 1
+        served.reviews.config_map = {**published(), "client-ca-file": FOREIGN_CA.cert_pem.bytes().decode()}
+        await asyncio.sleep(0.3)
+        assert (await served.ask(NODES, jane)).status == 401
+
+
+async def test_where_it_may_not_be_watched_the_config_map_is_read_as_time_goes_by(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(auth_config, "PERIOD_S", 0.05)
     monkeypatch.setattr(auth_config, "HURRY_S", 0.0)
-    async with running(tmp_path) as served:
+    async with running(tmp_path, watchable=False) as served:
         jane = client(USER_CA, "jane", MASTERS)
         assert (await served.ask(NODES, jane)).status == 200
         served.reviews.config_map = {**published(), "client-ca-file": FOREIGN_CA.cert_pem.bytes().decode()}
         async with asyncio.timeout(5):
             while (await served.ask(NODES, jane)).status != 401:
                 await asyncio.sleep(0.05)
+        assert "is read every" in caplog.text
+        assert 'allow verb "watch" on resource "configmaps"' in caplog.text
 
 
 async def test_a_config_map_that_cannot_be_used_leaves_what_was_known(served, monkeypatch, caplog):
@@ -431,15 +466,20 @@ async def test_without_a_pair_one_is_made_and_used_again(tmp_path):
     for _ in range(2):
         async with running(tmp_path, **flags) as served:
             pem = (folder / "apiserver.crt").read_text()
-            assert await shown(served.server.port, None) == ssl.PEM_cert_to_DER_cert(pem)
-            context = ssl.create_default_context(cafile=folder / "apiserver.crt")
+            first, _, _ = pem.partition("-----END CERTIFICATE-----\n")
+            assert await shown(served.server.port, None) == ssl.PEM_cert_to_DER_cert(
+                f"{first}-----END CERTIFICATE-----\n"
+            )
+            context = ssl.create_default_context(cafile=folder / "ca.crt")
             for name in ("heapster.kube-system", "heapster.kube-system.svc", "127.0.0.1"):
                 _reader, writer = await asyncio.open_connection(
                     "127.0.0.1", served.server.port, ssl=context, server_hostname=name
                 )
                 writer.close()
-    assert (folder / "apiserver.key").stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in folder.iterdir()) == ["apiserver.crt", "apiserver.key"]
+    context = ssl.create_default_context(cafile=folder / "ca.crt")
+    assert len(context.get_ca_certs()) == 1
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"apiserver.crt": 0o644, "apiserver.key": 0o600, "authorities.pem": 0o600, "ca.crt": 0o644}
     assert (folder / "apiserver.crt").read_text() == pem
 
 
@@ -468,7 +508,10 @@ async def test_a_kept_connection_serves_many_requests_over_http_1_1(served):
         ({"client_ca_file": "/nowhere"}, "--client-ca-file /nowhere cannot be read"),
         ({"requestheader_client_ca_file": "/nowhere"}, "--requestheader-client-ca-file /nowhere cannot be read"),
         ({"authentication_kubeconfig": "/nowhere"}, "kubeconfig /nowhere does not exist"),
-        ({"tls_cert_file": "", "tls_private_key_file": "", "cert_dir": "/proc/x"}, "--cert-dir /proc/x"),
+        (
+            {"tls_cert_file": "", "tls_private_key_file": "", "service_namespace": "Kube System"},
+            "--service-namespace is 'Kube System'",
+        ),
         ({"bind_address": "192.0.2.1"}, "the address is --bind-address, the port --secure-port"),
     ],
 )

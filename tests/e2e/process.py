@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import sys
@@ -70,13 +71,14 @@ class Heapster:
 
 
 @contextlib.asynccontextmanager
-async def heapster(*arguments: str) -> AsyncIterator[Heapster]:
-    """A process with these flags, on free ports; killed in the end if it still runs."""
+async def heapster(*arguments: str, **environ: str) -> AsyncIterator[Heapster]:
+    """A process with these flags, on free ports; killed in the end if it still runs. `environ` is added to ours."""
     running = Heapster(
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "collector", "--listen-ip=127.0.0.1", "--heapster-port=0", "--v=1", *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **environ},
         )
     )
     try:

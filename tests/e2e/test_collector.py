@@ -133,7 +133,7 @@ async def test_who_sees_the_metrics_heapster_did_not_have(cluster, caplog, exten
 
 @pytest.mark.parametrize("fault", ["down", "error", "garbage", "truncated", "hang"])
 async def test_a_faulty_node_costs_its_own_rows_and_nothing_else(cluster, fault, caplog):
-    caplog.set_level("INFO", "collector.sources.rounds")
+    caplog.set_level("INFO", "collector.sources.nodestate")
     async with running(Collector(options(cluster))) as collector:
         await collector.tick(window(0))
         bad, *good = cluster.node_names
@@ -217,15 +217,7 @@ async def test_a_wrong_ca_of_the_kubelets_is_said_with_the_flag_to_turn(cluster,
     import trustme
 
     (tmp_path / "other.pem").write_bytes(trustme.CA().cert_pem.bytes())
-    collector = Collector(options(cluster))
-    kubelet_options = collector._kubelet_options
-
-    def other_ca(connection, token):
-        import dataclasses
-
-        return dataclasses.replace(kubelet_options(connection, token), ca_files=(str(tmp_path / "other.pem"),))
-
-    collector._kubelet_options = other_ca  # type: ignore[method-assign]
+    collector = Collector(options(cluster, kubelet_certificate_authority=(str(tmp_path / "other.pem"),)))
     async with running(collector):
         batch = (await collector.tick(window(0))).batch
     assert batch.count(Kind.NODE) == 0

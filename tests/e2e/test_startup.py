@@ -1,5 +1,7 @@
 """What the start goes on with: as a process against a simulated cluster (behaviour reference, 1.7)."""
 
+import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +13,8 @@ from collector.sim import SimConfig, SimulatedCluster
 from tests.e2e import process
 from tests.e2e.process import BRISK, Heapster
 
+PAST = "/api/v1/historical/nodes/"
+
 
 @pytest.fixture
 async def source() -> AsyncIterator[str]:
@@ -18,8 +22,8 @@ async def source() -> AsyncIterator[str]:
         yield process.source(cluster)
 
 
-def heapster(*arguments: str) -> AbstractAsyncContextManager[Heapster]:
-    return process.heapster(*BRISK, "--stop-timeout=2s", *arguments)
+def heapster(*arguments: str, **environ: str) -> AbstractAsyncContextManager[Heapster]:
+    return process.heapster(*BRISK, "--stop-timeout=2s", *arguments, **environ)
 
 
 async def test_a_broken_sink_and_an_unreachable_one_keep_nobody_from_starting(source, tmp_path):
@@ -83,3 +87,45 @@ async def test_without_the_metric_sink_nothing_is_kept_and_health_comes_from_the
         assert await running.stop() == 0
     assert 'FLAG: --disable-metric-sink="true"' in running.said
     assert 'FLAG: --metric-resolution="5s"' in running.said
+
+
+async def test_with_no_sink_the_past_is_kept_where_something_can_outlive_the_process(source, tmp_path):
+    async with heapster(source, STATE_DIRECTORY=str(tmp_path)) as running:
+        await running.until("2 nodes answered", times=2)
+        async with aiohttp.ClientSession() as session, session.get(f"{await running.url()}{PAST}") as answer:
+            assert answer.status == 200
+            assert await answer.json()
+        # Another one on the same volume was not asked to keep anything: it runs without.
+        async with heapster(source, STATE_DIRECTORY=str(tmp_path)) as second:
+            await second.until("2 nodes answered")
+            assert await second.stop() == 0
+        assert "a sink is left out: history" in second.said
+        assert await running.stop() == 0
+    assert f"the past is kept in {tmp_path / 'history'}" in running.said
+    assert list((tmp_path / "history" / "metrics").glob("[!.]*.parquet"))
+
+
+async def test_the_metric_sink_alone_keeps_no_past(source, tmp_path):
+    async with heapster(source, "--sink=metric", STATE_DIRECTORY=str(tmp_path)) as running:
+        await running.until("2 nodes answered")
+        async with aiohttp.ClientSession() as session, session.get(f"{await running.url()}{PAST}") as answer:
+            assert answer.status == 404
+        assert await running.stop() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["warm"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_stops_at_once(source, number):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # takes the batch and never says that it has it
+        sink = "--sink=log:", f"--sink=influxdb:http://127.0.0.1:{silent.getsockname()[1]}"
+        async with process.heapster(*BRISK, "--stop-timeout=10m", source, *sink, "--spool-dir=off") as running:
+            await running.until("2 nodes answered", times=2)
+            running.process.send_signal(signal.SIGTERM)
+            await running.until("stopping: batches under way are delivered within 10m")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await running.process.wait()
+            assert await running.stop(number) == 128 + number
+    assert "a second signal" in running.said

@@ -164,7 +164,7 @@ async def test_a_second_writer_is_refused_and_told_why(tmp_path: Path) -> None:
     fleet, first, second = Fleet(), HistorySink(tmp_path), HistorySink(tmp_path)
     await first.export(fleet.batch(START))
     batch = fleet.batch(START + MINUTE)
-    with pytest.raises(ExportError, match=r"in use by another writer \(process \d+\)") as caught:
+    with pytest.raises(ExportError, match=r"in use by another collector \(process \d+\)") as caught:
         await second.export(batch)
     assert caught.value.retryable
     with pytest.raises(StartError, match="its own directory, or stop the other"):

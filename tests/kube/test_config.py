@@ -58,10 +58,7 @@ async def test_a_token_in_the_kubeconfig_is_shown(secure, kubeconfig):
     assert await pod_names(connection) == ["a"]
 
 
-async def test_a_relative_token_file_is_found_beside_the_kubeconfig_and_read_again(
-    secure, kubeconfig, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(config, "TOKEN_AGE", 0.0)
+async def test_a_relative_token_file_is_found_beside_the_kubeconfig_and_read_again(secure, kubeconfig, tmp_path):
     (tmp_path / "token").write_text("old\n")
     secure.tokens = {"t0", "old"}
     connection = await connect(kubeconfig=kubeconfig(secure.url, {"tokenFile": "token", "token": "beside"}))
@@ -73,11 +70,10 @@ async def test_a_relative_token_file_is_found_beside_the_kubeconfig_and_read_aga
     assert await connection.authorization() == {"Authorization": "Bearer t0"}
 
 
-async def test_a_refused_token_is_read_again_and_the_request_repeated(secure, kubeconfig, tmp_path):
+async def test_a_refused_token_is_read_again_and_the_request_repeated(secure, kubeconfig):
     secure.on_list("pods", page(pod("a")))
-    (tmp_path / "token").write_text("old")
-    connection = await connect(kubeconfig=kubeconfig(secure.url, {"tokenFile": str(tmp_path / "token")}))
-    (tmp_path / "token").write_text("t0")
+    connection = await connect(kubeconfig=kubeconfig(secure.url, {"token": "old"}))
+    kubeconfig(secure.url, {"token": "t0"})  # over the same file, which is not looked at for each request
     assert await pod_names(connection) == ["a"]
     assert [s.authorization for s in secure.seen] == ["Bearer old", "Bearer t0"]
 
@@ -306,10 +302,7 @@ async def test_host_and_insecure_of_the_uri_count_beside_a_kubeconfig(secure, ku
     assert await pod_names(connection) == []
 
 
-async def test_the_mounted_token_takes_the_place_of_the_kubeconfigs_and_is_read_again(
-    secure, kubeconfig, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(config, "TOKEN_AGE", 0.0)
+async def test_the_mounted_token_takes_the_place_of_the_kubeconfigs_and_is_read_again(secure, kubeconfig, tmp_path):
     secure.tokens = {"t0", "mounted"}
     (tmp_path / "token").write_text("mounted\n")
     path = kubeconfig(secure.url, {"token": "written"})

@@ -1,12 +1,13 @@
 """The service account of a pod: token, CA, and what happens when Kubernetes replaces them."""
 
 import ssl
+from pathlib import Path
 
 import pytest
 from kube.fake_api import page, pod, pod_names, server_context, serving
 
+from collector import watchedfiles
 from collector.errors import StartError
-from collector.kube import config
 from collector.kube.config import connect
 from collector.kube.faults import ApiServerError
 
@@ -35,8 +36,7 @@ async def test_in_a_cluster_token_and_ca_of_the_service_account_are_used(secure,
     assert await pod_names(connection) == ["a"]
 
 
-async def test_a_rotated_service_account_token_is_read_again(secure, service_account, monkeypatch):
-    monkeypatch.setattr(config, "TOKEN_AGE", 0.0)
+async def test_a_rotated_service_account_token_is_read_again(secure, service_account):
     secure.tokens = {"t1"}
     connection = await in_cluster(secure, service_account)
     (service_account / "token").write_text("t1")
@@ -44,10 +44,29 @@ async def test_a_rotated_service_account_token_is_read_again(secure, service_acc
     assert [s.authorization for s in secure.seen] == ["Bearer t1"]
 
 
-async def test_a_young_token_is_not_read_from_disk_for_every_request(secure, service_account):
+async def test_a_token_is_read_from_disk_when_it_has_changed_and_not_for_every_request(
+    secure, service_account, monkeypatch
+):
     connection = await in_cluster(secure, service_account)
+    reads: list[str] = []
+    monkeypatch.setattr(watchedfiles, "_content", lambda file: reads.append(file.path) or Path(file.path).read_bytes())
+    for _ in range(3):
+        assert await connection.authorization() == {"Authorization": "Bearer t0"}
+    assert not reads
     (service_account / "token").write_text("t1")
+    for _ in range(3):
+        assert await connection.authorization() == {"Authorization": "Bearer t1"}
+    assert reads == [str(service_account / "token")]
+
+
+async def test_a_token_file_found_half_written_leaves_the_old_token_and_says_nothing_of_its_content(
+    secure, service_account, caplog
+):
+    connection = await in_cluster(secure, service_account)
+    (service_account / "token").write_text("half a-secret")
     assert await connection.authorization() == {"Authorization": "Bearer t0"}
+    assert "token is not one word" in caplog.text
+    assert "a-secret" not in caplog.text
 
 
 async def test_a_rotated_ca_is_read_again(authority, stranger, service_account):

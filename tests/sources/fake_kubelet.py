@@ -68,15 +68,18 @@ async def hanging(asked: Asked, writer: asyncio.StreamWriter) -> None:
 class LoopbackServer:
     """Runs `serve` for each connection, and ends them all when left."""
 
-    def __init__(self, serve: Serve, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, serve: Serve, context: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.connections = 0
+        self.port = port
         self._serve = serve
         self._context = context
         self._host = host
         self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, self._host, 0, ssl=self._context)
+        self._server = await asyncio.start_server(self._connected, self._host, self.port, ssl=self._context)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -106,8 +109,10 @@ class LoopbackServer:
 class FakeKubelet(LoopbackServer):
     """`async with FakeKubelet(script) as kubelet: ... kubelet.target()`."""
 
-    def __init__(self, script: Script, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
-        super().__init__(self._answer, context, host)
+    def __init__(
+        self, script: Script, context: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        super().__init__(self._answer, context, host, port)
         self.script = script
         self.asked: list[Asked] = []
 

@@ -123,10 +123,25 @@ async def test_an_ipv6_address_is_put_into_brackets() -> None:
     assert kubelet.asked[0].headers["host"] == f"[::1]:{kubelet.port}"
 
 
-@pytest.mark.parametrize("address", ["node-1.example", "10.0.0.1:10250", "10.0.0.1/x", "fe80::1%eth0", "[::1]", ""])
-def test_an_address_that_is_no_ip_address_is_refused(address: str) -> None:
-    with pytest.raises(UsageError, match=r"node n: .* is no IPv4 or IPv6 address"):
-        KubeletTarget("n", address)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "node 1",
+        "127.1",
+        "node-1.example:10250",
+        "a\r\nb",
+        "10.0.0.1:10250",
+        "10.0.0.1/x",
+        "fe80::1%eth0",
+        "[::1]",
+        "",
+        "-a",
+    ],
+)
+@pytest.mark.parametrize("as_other", [False, True])
+def test_an_address_that_is_neither_ip_nor_name_is_refused(address: str, as_other: bool) -> None:
+    with pytest.raises(UsageError, match=r"node n: .* is no IPv4 or IPv6 address, nor a DNS name"):
+        KubeletTarget("n", "10.0.0.1", others=(address,)) if as_other else KubeletTarget("n", address)
 
 
 def test_all_options_out_of_bounds_are_named_at_once() -> None:

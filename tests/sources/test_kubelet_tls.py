@@ -4,14 +4,21 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import socket
 import ssl
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from collector.errors import FetchError, StartError
 from collector.sources.kubelet import KubeletClient, KubeletOptions, KubeletTarget
@@ -43,6 +50,55 @@ async def fetched(context: ssl.SSLContext, with_options: KubeletOptions, script:
         return await client.fetch(kubelet.target())
 
 
+def self_signed(*names: str) -> ssl.SSLContext:
+    """The server side of a kubelet that has made its certificate itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+    now = datetime.now(UTC)
+    alternatives = [x509.DNSName(names[0]), *(x509.IPAddress(ip_address(each)) for each in names[1:])]
+    certificate = (
+        x509.CertificateBuilder(
+            subject, subject, key.public_key(), x509.random_serial_number(), now, now + timedelta(1)
+        )
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(private + certificate.public_bytes(serialization.Encoding.PEM))
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+def wiretap(kubelet: FakeKubelet, heard: bytearray) -> LoopbackServer:
+    """Passes everything on, and keeps what the client sends."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", kubelet.port)
+
+        async def forth() -> None:
+            while piece := await reader.read(1000):
+                heard.extend(piece)
+                downstream.write(piece)
+            downstream.close()
+
+        async def back() -> None:
+            while piece := await upstream.read(1000):
+                writer.write(piece)
+            writer.close()
+
+        try:
+            await asyncio.gather(forth(), back())
+        finally:
+            downstream.close()
+
+    return LoopbackServer(serve)
+
+
 async def failure(context: ssl.SSLContext, with_options: KubeletOptions, script: Script | None = None) -> FetchError:
     with pytest.raises(FetchError) as caught:
         await fetched(context, with_options, script)
@@ -61,9 +117,9 @@ async def test_a_kubelet_is_verified_by_the_address_that_is_dialled(
         FakeKubelet(serving(BODY), kubelet_tls, host) as kubelet,
         KubeletClient(options(authority)) as client,
     ):
-        for _ in range(3):
-            assert await client.fetch(kubelet.target("whatever")) == BODY
-    assert kubelet.connections == 1
+        for node in ("node-1", "node-1", "whatever", "whatever"):
+            assert await client.fetch(kubelet.target(node)) == BODY
+    assert kubelet.connections == 2  # a connection is lent to no other node
 
 
 async def test_a_kubelet_is_verified_by_the_name_of_its_node_where_asked_for(authority: Authority) -> None:
@@ -71,8 +127,57 @@ async def test_a_kubelet_is_verified_by_the_name_of_its_node_where_asked_for(aut
     assert await fetched(context, options(authority, verify_name="node")) == BODY
 
 
+@pytest.mark.parametrize("names", [["node-1"], ["127.0.0.1"], ["node-2", "127.0.0.1"], ["NODE-1", "127.0.0.2"]])
+async def test_a_certificate_is_good_for_the_nodes_name_or_the_address(authority: Authority, names: list[str]) -> None:
+    assert await fetched(authority.server(*names), options(authority)) == BODY
+
+
+@pytest.mark.parametrize(
+    ("names", "node"),
+    [
+        (["node-2", "127.0.0.2", "::1"], "node-1"),
+        (["node-1.example"], "node-1"),
+        (["node-1"], "node-1.example"),
+        (["*.example"], "node-1.example"),  # one label alone is nobody's domain
+        (["*.nodes.example"], "a.b.nodes.example"),
+    ],
+)
+async def test_a_certificate_for_neither_is_refused_and_says_whom_it_is_for(
+    authority: Authority, names: list[str], node: str
+) -> None:
+    async with (
+        FakeKubelet(serving(BODY), authority.server(*names)) as kubelet,
+        KubeletClient(options(authority)) as client,
+    ):
+        with pytest.raises(FetchError) as caught:
+            await client.fetch(kubelet.target(node))
+    assert caught.value.reason == "tls"
+    assert f"neither for {node} nor for 127.0.0.1, but for {names[0]}" in str(caught.value)
+    assert not kubelet.asked
+
+
+async def test_a_star_stands_for_the_first_label(authority: Authority) -> None:
+    context = authority.server("*.nodes.example")
+    async with FakeKubelet(serving(BODY), context) as kubelet, KubeletClient(options(authority)) as client:
+        assert await client.fetch(kubelet.target("node-1.nodes.example")) == BODY
+
+
+async def test_a_node_that_is_named_by_its_address_is_verified_by_it(authority: Authority) -> None:
+    context = authority.server("10.1.2.3")
+    async with FakeKubelet(serving(BODY), context) as kubelet, KubeletClient(options(authority)) as client:
+        assert await client.fetch(kubelet.target("10.1.2.3")) == BODY
+
+
+@pytest.mark.parametrize("verify_name", ["any", "node", "address"])
+async def test_a_common_name_is_no_name(authority: Authority, verify_name: str) -> None:
+    context = authority.server(common_name="node-1" if verify_name != "address" else "127.0.0.1")
+    fault = await failure(context, options(authority, verify_name=verify_name))
+    assert fault.reason == "tls"
+    assert "for node-1" in str(fault) or "for 127.0.0.1" in str(fault)
+
+
 async def test_a_certificate_for_another_address_names_the_flag_for_the_other_way(authority: Authority) -> None:
-    fault = await failure(authority.server("node-1", "127.0.0.2"), options(authority))
+    fault = await failure(authority.server("node-1", "127.0.0.2"), options(authority, verify_name="address"))
     assert fault.reason == "tls"
     assert "shows a certificate that is not for 127.0.0.1" in str(fault)
     assert "--kubelet-verify-name=node" in str(fault)
@@ -84,14 +189,15 @@ async def test_a_certificate_of_another_node_is_refused(authority: Authority) ->
     assert "shows a certificate that is not for node-1" in str(fault)
 
 
-async def test_one_node_verified_by_name_lends_its_connection_to_no_other(authority: Authority) -> None:
+@pytest.mark.parametrize("name", ["any", "node"])
+async def test_one_node_verified_by_name_lends_its_connection_to_no_other(authority: Authority, name: str) -> None:
     context = authority.server("node-1")
     async with (
         FakeKubelet(serving(BODY), context) as kubelet,
-        KubeletClient(options(authority, verify_name="node")) as client,
+        KubeletClient(options(authority, verify_name=name)) as client,
     ):
         await client.fetch(kubelet.target("node-1"))
-        with pytest.raises(FetchError, match="is not for node-2"):
+        with pytest.raises(FetchError, match="for node-2"):
             await client.fetch(kubelet.target("node-2"))
 
 
@@ -119,7 +225,7 @@ async def test_a_certificate_is_refused_outside_of_its_time(
 
 async def test_insecure_takes_any_certificate(authority_named: Callable[[str], Authority], days: Days) -> None:
     context = authority_named("stranger").server("elsewhere", not_before=days(-9), not_after=days(-2))
-    assert await fetched(context, KubeletOptions(verify="insecure")) == BODY
+    assert await fetched(context, KubeletOptions(identity="insecure")) == BODY
 
 
 async def test_several_authorities_are_trusted_side_by_side(
@@ -131,8 +237,99 @@ async def test_several_authorities_are_trusted_side_by_side(
     assert await fetched(other.server("127.0.0.1"), both) == BODY
 
 
+async def test_an_authority_that_changes_counts_from_the_next_round_on(
+    authority: Authority, authority_named: Callable[[str], Authority], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    later = authority_named("later")
+    file = tmp_path / "ca.pem"
+    shutil.copy(authority.file, file)
+    async with (
+        FakeKubelet(serving(BODY), authority.server("127.0.0.1")) as kubelet,
+        FakeKubelet(serving(BODY), later.server("127.0.0.1")) as renewed,
+        KubeletClient(KubeletOptions(ca_files=(str(file),))) as client,
+    ):
+        for _ in range(2):
+            client.refresh()
+            assert await client.fetch(kubelet.target()) == BODY
+        assert kubelet.connections == 1
+        file.write_text("being written")
+        client.refresh()  # told, and the one before stays
+        assert "must hold PEM certificates; the one read before stays in use" in caplog.text
+        assert await client.fetch(kubelet.target()) == BODY
+        shutil.copy(later.file, file)
+        client.refresh()
+        assert await client.fetch(renewed.target()) == BODY
+        with pytest.raises(FetchError, match="none of the CAs"):  # a connection from before is not used again
+            await client.fetch(kubelet.target())
+        assert kubelet.connections == 1
+
+
+async def test_a_connection_in_use_while_an_authority_changes_is_not_used_again(
+    authority: Authority, kubelet_tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    shutil.copy(authority.file, file)
+    waiting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        waiting.set()
+        await go_on.wait()
+        writer.write(response("200 OK", BODY))
+
+    async with (
+        FakeKubelet(slowly, kubelet_tls) as kubelet,
+        KubeletClient(KubeletOptions(ca_files=(str(file),))) as client,
+    ):
+        fetching = asyncio.create_task(client.fetch(kubelet.target()))
+        await waiting.wait()
+        file.write_text(Path(authority.file).read_text() * 2)
+        client.refresh()
+        go_on.set()
+        assert await fetching == BODY
+        assert await client.fetch(kubelet.target()) == BODY
+        assert await client.fetch(kubelet.target()) == BODY
+    assert kubelet.connections == 2
+
+
+async def test_a_bundle_may_hold_comments_in_any_language(authority: Authority, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("# Übergreifend\n" + Path(authority.file).read_text() * 2)
+    assert await fetched(authority.server("127.0.0.1"), KubeletOptions(ca_files=(str(file),))) == BODY
+
+
+@pytest.mark.parametrize("identity", ["verify", "pin"])
+@pytest.mark.parametrize("imposter", ["self-signed", "other CA", "another node"])
+async def test_somebody_in_between_never_sees_the_token(
+    authority: Authority,
+    authority_named: Callable[[str], Authority],
+    kubelet_tls: ssl.SSLContext,
+    imposter: str,
+    identity: str,
+) -> None:
+    context = {
+        "self-signed": self_signed("node-1", "127.0.0.1"),
+        "other CA": authority_named("stranger").server("node-1", "127.0.0.1"),
+        "another node": authority.server("node-2", "127.0.0.2"),
+    }[imposter]
+    with_token = options(authority, identity=identity, token=lambda: "secret")
+    async with KubeletClient(with_token) as client:
+        async with FakeKubelet(serving(BODY), kubelet_tls) as kubelet:
+            target = KubeletTarget("node-1", "127.0.0.1", kubelet.port, "uid-1")
+            assert await client.fetch(target) == BODY
+            assert kubelet.asked[0].headers["authorization"] == "Bearer secret"
+        heard = bytearray()
+        async with FakeKubelet(serving(BODY), context, port=kubelet.port) as man, wiretap(man, heard) as wire:
+            with pytest.raises(FetchError) as caught:
+                await client.fetch(replace(target, port=wire.port))
+            assert not man.asked
+        assert caught.value.reason == ("pin" if identity == "pin" else "tls")
+        assert heard  # the handshake, and nothing in clear
+        assert b"secret" not in heard
+        assert "secret" not in str(caught.value)
+
+
 async def test_https_without_any_authority_does_not_start() -> None:
-    with pytest.raises(StartError, match=r"--kubelet-ca-file.*--kubelet-insecure-tls"):
+    with pytest.raises(StartError, match=r"--kubelet-ca-file.*--kubelet-identity=pin.*--kubelet-insecure-tls"):
         await KubeletClient(KubeletOptions()).start()
 
 
@@ -230,6 +427,29 @@ async def test_a_refused_token_is_read_again_and_the_new_one_succeeds(
         assert await client.fetch(kubelet.target()) == BODY
     assert rotation.renewals == 1
     assert len(kubelet.asked) == 3
+
+
+async def test_the_file_of_a_refused_token_is_looked_at_each_time(
+    authority: Authority, kubelet_tls: ssl.SSLContext
+) -> None:
+    on_disk, current, renewals = ["one"], ["one"], [0]
+
+    async def reread() -> None:
+        current[0] = on_disk[0]
+
+    async def renew() -> None:
+        renewals[0] += 1
+
+    async def accepting_the_file(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        accepted = asked.headers.get("authorization") == f"Bearer {on_disk[0]}"
+        writer.write(response("200 OK", BODY) if accepted else response("401 Unauthorized", b"Unauthorized"))
+
+    with_tokens = options(authority, token=lambda: current[0], reread_token=reread, renew_token=renew)
+    async with FakeKubelet(accepting_the_file, kubelet_tls) as kubelet, KubeletClient(with_tokens) as client:
+        for token in ("one", "two", "three", "four"):  # more often than RENEWAL_PAUSE lets credentials be renewed
+            on_disk[0] = token
+            assert await client.fetch(kubelet.target()) == BODY
+    assert renewals == [0]
 
 
 async def test_a_token_replaced_meanwhile_is_tried_without_reading_it_again(
@@ -335,8 +555,10 @@ async def test_a_missing_client_certificate_is_what_the_failure_names(
 async def test_a_client_certificate_that_cannot_be_used_does_not_start(authority: Authority, tmp_path: Path) -> None:
     certificate, _ = authority.client_files("other")
     nothing = str(tmp_path / "nothing.key")
-    with pytest.raises(StartError, match=f"client certificate {certificate} .key {nothing}."):
+    with pytest.raises(StartError, match=f"client key for the kubelets, {nothing} cannot be read"):
         await KubeletClient(options(authority, client_certificate=certificate, client_key=nothing)).start()
+    with pytest.raises(StartError, match=f"client certificate {certificate} .key {authority.file}. for the kubelets"):
+        await KubeletClient(options(authority, client_certificate=certificate, client_key=authority.file)).start()
 
 
 # That a link carries bytes faithfully.

@@ -10,15 +10,17 @@ import pytest
 
 from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
+from collector.core.store import MetricStore
 from collector.errors import ExportError, StartError
-from sinks.manager import SinkManager
+from sinks.lock import DirectoryLock
+from sinks.manager import HELD, SinkManager
 from sinks.runner import SpooledSink, refusals
 from sinks.runner.deadletters import LINES_BYTES, MOST_BYTES, DeadLetters
 from sinks.runner.ledger import SinkLedger
-from sinks.runner.place import directory_name, place, with_spools
+from sinks.runner.place import directory_name, place, state_directory, with_spools
 from sinks.runner.refusals import Refused
 from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, Backoff
-from sinks.spool.disk import DirectoryLock, Disk
+from sinks.spool.disk import Disk
 from sinks.spool.spool import SpoolLimits
 from tests.sinks.batches import MINUTE, TIMESTAMP, empty_batch
 from tests.spool.wires import ScriptedWire, partial, whole
@@ -30,13 +32,15 @@ pytestmark = pytest.mark.looptime
 class Run:
     """A manager over one spooled sink and, beside it, others."""
 
-    def __init__(self, directory: Path, wire: ScriptedWire, *others: Sink, disk: Disk | None = None) -> None:
+    def __init__(
+        self, directory: Path, wire: ScriptedWire, *others: Sink, disk: Disk | None = None, leads: bool = True
+    ) -> None:
         self.wire = wire
         self.sink = SpooledSink(
             wire, directory, SpoolLimits(), disk=disk, clock=lambda: NOW, backoff=Backoff(lambda: 1.0)
         )
         self.sink.start()
-        self.manager = SinkManager([self.sink, *others])
+        self.manager = SinkManager([self.sink, *others], leads=leads)
         self.manager.start()
         self.ticks = 0
 
@@ -61,8 +65,8 @@ class Run:
 async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Run]]:
     runs: list[Run] = []
 
-    def make(wire: ScriptedWire, *others: Sink, disk: Disk | None = None) -> Run:
-        runs.append(Run(tmp_path / "spool", wire, *others, disk=disk))
+    def make(wire: ScriptedWire, *others: Sink, disk: Disk | None = None, leads: bool = True) -> Run:
+        runs.append(Run(tmp_path / "spool", wire, *others, disk=disk, leads=leads))
         return runs[-1]
 
     yield make
@@ -82,6 +86,28 @@ async def test_every_point_is_delivered_once_when_all_is_well(run: Callable[...,
     assert len(one.wire.received) == len(set(one.wire.received)) == 30
     ledger = one.check()
     assert (ledger.ticks.delivered, ledger.points.delivered, ledger.keeps) == (3, 30, "disk")
+
+
+async def test_a_replica_that_stands_by_writes_nothing_and_goes_on_with_the_latest_batches(
+    run: Callable[..., Run],
+) -> None:
+    store = MetricStore(clock=lambda: NOW)
+    one = run(ScriptedWire(), store, leads=False)
+    for i in range(5):
+        one.tick()
+        await one.until(lambda _, i=i: len(store.batches) == i + 1)
+    assert not one.wire.sent
+    assert one.check().ticks.scraped == 0
+    one.manager.lead(leads=True)
+    ledger = await one.until(lambda ledger: ledger.ticks.delivered == HELD and not ledger.ticks.queued)
+    assert {int(line.split()[-1]) for line in one.wire.received} == {TIMESTAMP + i * MINUTE for i in (2, 3, 4)}
+    one.tick()
+    await one.until(lambda ledger: ledger.ticks.delivered == HELD + 1)
+    one.manager.lead(leads=False)
+    one.tick()
+    await one.until(lambda _: len(store.batches) == 7)
+    assert len(one.wire.received) == len(set(one.wire.received)) == 10 * (HELD + 1)
+    assert ledger.balanced
 
 
 async def test_an_outage_costs_nothing_and_the_newest_comes_first(run: Callable[..., Run]) -> None:
@@ -294,11 +320,13 @@ def test_the_place_is_what_was_asked_for_or_what_is_there(tmp_path: Path) -> Non
     home, state = tmp_path / "home", tmp_path / "state"
     assert place("/x", {}, home) == (Path("/x"), True)
     assert place("off", {"STATE_DIRECTORY": str(state)}, home) == (None, False)
+    assert state_directory({"STATE_DIRECTORY": str(state)}, home) is None
     assert place("auto", {"STATE_DIRECTORY": str(state)}, home) == (None, False)
     home.mkdir()
     assert place("auto", {"STATE_DIRECTORY": str(state)}, home) == (home / "spool", False)
     state.mkdir()
     assert place("auto", {"STATE_DIRECTORY": f"{state}:/other"}, home) == (state / "spool", False)
+    assert state_directory({"STATE_DIRECTORY": f"{state}:/other"}, home) == state
 
 
 @pytest.mark.parametrize("identity", ["../../etc", "a/b\0c", "é" * 300, "", "." * 5, "influxdb http://h:8086 v1 k8s"])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sinks.spool.disk import DirectoryLock, Disk
+from sinks.lock import DirectoryLock
+from sinks.spool.disk import Disk
 from sinks.spool.index import OLDEST_EVERY, Tick
 from sinks.spool.records import FormatError
 from sinks.spool.spool import READS, RETRY_S, Spool, SpoolLimits
