@@ -52,22 +52,20 @@ class Reader:
             return nothing()
         names, rows, ends = self._containers(self._entities, pods)
         usage = self._usage(rows)
-        lacking = np.concatenate([[0], np.cumsum(np.logical_not(usage.complete))])[[0, *ends]]
-        complete = (lacking[1:] == lacking[:-1]).tolist()
-        objects: list[Pod] = []
-        lengths: list[int] = []
-        kept = np.zeros(len(rows), np.bool_)
-        end = 0
-        for pod, following, whole in zip(pods, ends, complete, strict=True):
-            start, end = end, following
-            at: Sequence[int] = range(start, end) if whole else self._those_that_run(pod, usage, start, end)
-            if at:
-                objects.append(pod)
-                lengths.append(len(at))
-                kept[at] = True
-        if not kept.all():
-            usage, names = usage.at(kept), [names[at] for at in np.flatnonzero(kept).tolist()]
-        return Shown(objects, np.cumsum(lengths, dtype=np.intp), names, usage)
+        bounds = np.array([0, *ends], np.intp)
+        lengths = np.diff(bounds)
+        if usage.complete.all() and lengths.all():
+            return Shown(pods, bounds[1:], names, usage)
+        lacking = np.concatenate([[0], np.cumsum(np.logical_not(usage.complete))])[bounds]
+        whole = (lacking[1:] == lacking[:-1]) & (lengths > 0)
+        kept = np.repeat(whole, lengths)
+        for at in np.flatnonzero(~whole).tolist():
+            rows_kept = self._those_that_run(pods[at], usage, int(bounds[at]), int(bounds[at + 1]))
+            kept[rows_kept] = True
+            lengths[at], whole[at] = len(rows_kept), bool(rows_kept)
+        shown = np.flatnonzero(whole).tolist()
+        left = [names[at] for at in np.flatnonzero(kept).tolist()]
+        return Shown([pods[at] for at in shown], np.cumsum(lengths[whole]), left, usage.at(kept))
 
     def _those_that_run(self, pod: Pod, usage: Usage, start: int, end: int) -> list[int]:
         """Of a pod's containers, `start` to `end`, those with usage; none when one that runs has none."""

@@ -85,15 +85,16 @@ class Writer:
 
     def heads(self, shown: Shown, depth: int) -> Iterator[tuple[int, tuple[str, ...]]]:
         """For each object, whether labels are shown, and what fills the holes of its metadata, at this depth."""
+        links, labelled, empty = self.version.self_links, self.version.sampled, ()
         for each in shown.objects:
-            name = escaped(each.name)
+            name = jsontext.string(each.name)[1:-1]  # of each there is one: not worth remembering
             names: tuple[str, ...] = (name,)
             if isinstance(each, Pod):
                 namespace = escaped(each.namespace)
-                names = (name, namespace, namespace, name) if self.version.self_links else (name, namespace)
-            elif self.version.self_links:
+                names = (name, namespace, namespace, name) if links else (name, namespace)
+            elif links:
                 names = (name, name)
-            labels = self._shown(each.labels, depth) if self.version.sampled else ()
+            labels = self._shown(each.labels, depth) if labelled else empty
             yield len(labels), names + labels
 
     def metadata(self, labelled: bool) -> Document:
