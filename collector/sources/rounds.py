@@ -111,7 +111,7 @@ class Rounds(Generic[S]):
         take: Callable[[Question[S], S | None], None],
         *,
         together: int,
-        place: Callable[[Sequence[bytes]], Sequence[bool]] | None = None,
+        place: Callable[[Sequence[Body]], Sequence[bool]] | None = None,
         settled: Callable[[], None] = lambda: None,
         patience_s: float | None = None,
     ) -> ScrapeReport:
@@ -186,13 +186,13 @@ class Rounds(Generic[S]):
     def _placed(
         self,
         replies: Sequence[Reply[Question[S], Answer[S]]],
-        place: Callable[[Sequence[bytes]], Sequence[bool]] | None,
+        place: Callable[[Sequence[Body]], Sequence[bool]] | None,
     ) -> list[bool]:
         """Which of these replies `place` has dealt with."""
         if place is None:
             return [False] * len(replies)
         bodies = {
-            i: bytes(reply.answer.body)
+            i: reply.answer.body
             for i, reply in enumerate(replies)
             if isinstance(reply.answer, Answer) and reply.answer.endpoint is self.plan.first
         }

@@ -14,7 +14,7 @@ from collector.core.metrics import MetricTable
 from collector.core.sample import NodeSample
 from collector.core.samplegroup import SampleGroup
 from collector.kube.listers import NodeLister
-from collector.sources.endpoints import SUMMARY, SourcePlan
+from collector.sources.endpoints import SUMMARY, Body, SourcePlan
 from collector.sources.merge import merge
 from collector.sources.rounds import Fetch, Question, Rounds, Scraped, ScrapeReport
 
@@ -119,7 +119,7 @@ class ScrapeManager:
             elif sample is not None:
                 gathering.take(question.node.name, sample)
 
-        def place(bodies: Sequence[bytes]) -> Sequence[bool]:
+        def place(bodies: Sequence[Body]) -> Sequence[bool]:
             assert together is not None
             group, accepted = together(bodies, int(self._clock() * 1e9))
             gathering.take_group(group)
