@@ -217,6 +217,7 @@ class Collector:
             self.sinks.export,
             resolution_ns=options.metric_resolution,
             offset_ns=options.scrape_offset,
+            begins=self.store.expire,
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
             clock=self._clock,

@@ -35,7 +35,7 @@ Body = bytes | memoryview
 Decode = Callable[[bytes, Node, int], S]
 """An answer of the kubelet of a node, read at so many ns since the epoch. Raises DecodeError."""
 
-DecodeTogether = Callable[[Sequence[bytes], int], tuple[SampleGroup, list[bool]]]
+DecodeTogether = Callable[[Sequence[Body], int], tuple[SampleGroup, list[bool]]]
 """Answers of several kubelets, read at so many ns since the epoch, as one group, and which of them are in it."""
 
 

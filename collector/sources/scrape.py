@@ -127,7 +127,7 @@ class ScrapeManager:
 
         def place(_: Sequence[Question[NodeSample]], bodies: Sequence[Body]) -> Sequence[bool]:
             assert together is not None
-            group, accepted = together([bytes(body) for body in bodies], int(self._clock() * 1e9))
+            group, accepted = together(bodies, int(self._clock() * 1e9))
             gathering.take_group(group)
             return accepted
 
