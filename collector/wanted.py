@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from collector.core.contracts import Sink
+from collector.core.labels import BUILT_IN
 from collector.core.light import LightStore
 from collector.core.visibility import Visibility
 from collector.errors import UsageError
 from collector.history.contracts import HistoricalSink, History
 from collector.options import Options
-from collector.processors.labels import BUILT_IN, LabelCopier
+from collector.processors.labels import LabelCopier
 from sinks.base import SinkUri, build
 from sinks.runner.place import place, state_directory
 from sinks.spool.spool import SpoolLimits
@@ -35,7 +36,8 @@ def built_sinks(options: Options) -> list[tuple[str, Sink]]:
     faults: list[str] = []
     for text in options.sink or _sink_of_nobody():
         try:
-            sinks.append((text, build(text, visibility=Visibility(options.extended_metrics))))
+            visibility = Visibility(options.extended_metrics)
+            sinks.append((text, build(text, visibility=visibility, label_separator=options.label_separator)))
         except UsageError as error:
             faults += error.faults
     if faults and not sinks:

@@ -23,6 +23,8 @@ class SinkUri(ComponentUri):
     component: ClassVar[str] = "sink"
     visibility: Visibility = HEAPSTERS
     """Which metrics a sink that Heapster had is to send; no part of the URI, but the same for all sinks."""
+    label_separator: str = ","
+    """What stands between the labels in the joined `labels`; the same."""
 
 
 class SinkClass(Protocol):
@@ -33,14 +35,21 @@ class SinkClass(Protocol):
         ...
 
 
-def build(text: str, environ: Mapping[str, str] = os.environ, *, visibility: Visibility = HEAPSTERS) -> Sink:
+def build(
+    text: str,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    visibility: Visibility = HEAPSTERS,
+    label_separator: str = ",",
+) -> Sink:
     """The sink of a URI. Raises UsageError; opens no connection.
 
-    `visibility` is which metrics the sinks that Heapster had will send.
+    `visibility` is which metrics the sinks that Heapster had will send, `label_separator` what the flag of that name
+    is.
 
     An option the sink does not know has no effect, as in Heapster, but here it is said.
     """
-    uri = replace(SinkUri.parse(text, environ), visibility=visibility)
+    uri = replace(SinkUri.parse(text, environ), visibility=visibility, label_separator=label_separator)
     row = SINKS.get(uri.key)
     if uri.key in NOT_THERE_YET and row is None:
         raise UsageError(f"sink {uri.key}: one of Heapster's that this collector does not have; it has {_known()}")

@@ -22,7 +22,7 @@ from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.errors import ExportError
 from collector.logs import HAND_OFF
-from sinks.runner.contracts import DeliveringSink, WireSink
+from sinks.runner.contracts import SERIES_BUDGET, BudgetedSink, DeliveringSink, WireSink
 from sinks.runner.ledger import SinkLedger, joined
 from sinks.spool.account import Account
 
@@ -254,11 +254,13 @@ class _Slot:
         self._exporting_values, self._waiting_values = self._waiting_values, 0
         return batch
 
-    def _end(self, outcome: Outcome, values: int) -> None:
-        """Count what became of a batch."""
+    def _end(self, outcome: Outcome, values: int, cut: int = 0) -> None:
+        """Count what became of a batch, `cut` values of which the sink had not to write."""
         self._ended[outcome] += 1
         if outcome is Outcome.DELIVERED:
-            self._values.delivered += values
+            self._values.delivered += values - cut
+            if cut:
+                self._values.dropped[SERIES_BUDGET] += cut
         else:
             self._values.dropped[outcome.value] += values
 
@@ -296,13 +298,13 @@ class _Slot:
 
     async def _export(self, batch: DataBatch) -> None:
         """One export, whatever becomes of it: counted, observed, logged when it changes the sink's state."""
-        started = asyncio.get_running_loop().time()
+        started, cut = asyncio.get_running_loop().time(), self._cut
         outcome, why = Outcome.STOPPED, "the collector stopped"
         try:
             outcome, why = await self._attempt(batch)
         finally:
             self._exporting = False
-            self._end(outcome, self._exporting_values)
+            self._end(outcome, self._exporting_values, self._cut - cut)
             self._exporting_values = 0
             self._failed += outcome is not Outcome.DELIVERED
             if outcome is Outcome.DELIVERED:
@@ -310,6 +312,11 @@ class _Slot:
             else:
                 self._lose(why)
             self._observe(asyncio.get_running_loop().time() - started, outcome)
+
+    @property
+    def _cut(self) -> int:
+        """Values that the sink itself has left out so far."""
+        return self.sink.cut.values if isinstance(self.sink, BudgetedSink) else 0
 
     async def _attempt(self, batch: DataBatch) -> tuple[Outcome, str]:
         try:

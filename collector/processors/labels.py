@@ -4,14 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-BUILT_IN = frozenset(
-    {
-        *("type", "nodename", "hostname", "host_id", "namespace_name", "namespace_id", "pod_name", "pod_id"),
-        *("container_name", "container_base_image", "labels", "schedulable", "resource_id", "cluster_name"),
-    }
-)
-"""Labels that entities carry anyway: a stored one must not replace them."""
-
 
 @dataclass(frozen=True, slots=True)
 class LabelCopier:

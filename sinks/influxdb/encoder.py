@@ -9,20 +9,21 @@ that only the cluster knows, such as `custom/qps`, keep a line each: their type 
 a line whole.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
-from collector.core.metrics import GROUPS, METRICS, MetricDescriptor
 from collector.core.visibility import HEAPSTERS, Visibility
-from sinks.influxdb.lines import WRITE, Block, Field, Series, Write
-from sinks.influxdb.tags import TagTable
-from sinks.influxdb.text import escape_key, escape_measurement
-
-_STATIC = frozenset(metric.name for metric in (*METRICS, *(metric for group in GROUPS for metric in group.metrics)))
+from sinks.influxdb import tags as tagging_of
+from sinks.influxdb.budget import SeriesBudget
+from sinks.influxdb.layout import Layout, Place
+from sinks.influxdb.lines import WRITE, Block, Series, Write
+from sinks.influxdb.tags import Tagging, TagTable
+from sinks.runner.contracts import Cut
 
 BLOCK = 512
 """Rows written together."""
@@ -54,23 +55,25 @@ class LineEncoder:
         cluster_name: str = "default",
         with_fields: bool = False,
         disable_counters: bool = False,
-        with_pod_id: bool = False,
+        tagging: Tagging = tagging_of.HEAPSTERS,
+        series_budget: int = 0,
         chunk_points: int = CHUNK_POINTS,
         chunk_bytes: int = CHUNK_BYTES,
         visibility: Visibility = HEAPSTERS,
         write: Write = WRITE,
     ) -> None:
         self.cluster_name = cluster_name
-        self.with_fields = with_fields
-        self.disable_counters = disable_counters
-        self.with_pod_id = with_pod_id
+        self.layout = Layout(with_fields=with_fields, disable_counters=disable_counters, visibility=visibility)
+        self.tagging = tagging
         self.chunk_points = chunk_points
         self.chunk_bytes = chunk_bytes
-        self.visibility = visibility
         self._write = write
         self.omitted = 0
         """Values left out so far: not finite, or of a series whose tags are too long for InfluxDB."""
+        self.cut = Cut(0, 0)
+        """What the series budget has cut so far."""
         self._tags: TagTable | None = None
+        self._budget = SeriesBudget(series_budget) if series_budget else None
 
     def encode(self, batch: DataBatch) -> Iterator[Chunk]:
         """The lines of a frozen batch, at most `chunk_points` at a time.
@@ -78,7 +81,7 @@ class LineEncoder:
         Between two chunks the caller may wait as long as it likes, as long as it holds the batch.
         """
         if self._tags is None or self._tags.entities is not batch.entities:
-            self._tags = TagTable(batch.entities, self.cluster_name, with_pod_id=self.with_pod_id)
+            self._tags = TagTable(batch.entities, self.cluster_name, self.tagging)
         room = bytearray(self.chunk_bytes)
         at = points = 0
         for block in self._blocks(batch, self._tags):
@@ -98,59 +101,69 @@ class LineEncoder:
         if points:
             yield Chunk(bytes(memoryview(room)[:at]), points)
 
+    def set_apart(self, places: Collection[Place]) -> None:
+        """From the next batch on, give fields that the server refuses lines of their own: no other goes with them."""
+        self.layout = replace(self.layout, apart=frozenset(places))
+
     def _blocks(self, batch: DataBatch, tags: TagTable) -> Iterator[Block]:
         """All that there is to write, some hundred rows of one kind at a time."""
         tail = f" {batch.timestamp}\n".encode()
-        shown = self.visibility.plain(batch.metrics)
-        series = [self._series(batch.metrics, shown[:, kind]) for kind in range(shown.shape[1])]
+        admitted = None if self._budget is None else self._budget.admit(batch, self.layout, tags)
+        series = self.layout.plain(batch.metrics)
         for start in range(0, batch.rows, BLOCK):
             rows = start + np.flatnonzero(batch.exists[start : min(start + BLOCK, batch.rows)])
             tags.refresh(rows)
             kinds = batch.entities.kind[rows]
             for kind in np.unique(kinds).tolist():  # one, nearly always: rows come in slabs of a kind
                 of_kind = rows[kinds == kind]
-                of_kind = self._usable(batch.present, of_kind, of_kind, series[kind])
+                of_kind = self._writable(batch.present, of_kind, of_kind, series[kind], admitted)
                 texts = tags.texts[of_kind].tolist()
                 yield Block(series[kind], tail, texts, of_kind, batch.cells, batch.present)
         for name in batch.labeled:
-            yield from self._labeled(batch, tags, name, tail)
+            yield from self._labeled(batch, tags, name, tail, admitted)
 
-    def _labeled(self, batch: DataBatch, tags: TagTable, group: str, tail: bytes) -> Iterator[Block]:
+    def _labeled(
+        self, batch: DataBatch, tags: TagTable, group: str, tail: bytes, admitted: NDArray[np.bool_] | None
+    ) -> Iterator[Block]:
         """The labelled values of one group's table."""
         table = batch.labeled[group]
-        series = self._series(enumerate(table.group.metrics), self.visibility.labeled(table.group))
+        series = self.layout.labeled(table.group)
         for start in range(0, len(table), SORTED):
             order = start + np.argsort(table.row[start : start + SORTED], kind="stable")
             for first in range(0, order.size, BLOCK):
                 places = order[first : first + BLOCK]
                 tags.refresh(table.row[places])
-                places = self._usable(table.present, places, table.row[places], series)
+                places = self._writable(table.present, places, table.row[places], series, admitted)
                 texts, where, own = tags.labeled(table.row[places], table.label[places])
                 yield Block(series, tail, texts, places, table.values, table.present, where, own)
 
-    def _usable(
-        self, present: NDArray[np.bool_], places: NDArray[np.int64], rows: NDArray[Any], series: tuple[Series, ...]
+    def _writable(
+        self,
+        present: NDArray[np.bool_],
+        places: NDArray[np.int64],
+        rows: NDArray[Any],
+        series: tuple[Series, ...],
+        admitted: NDArray[np.bool_] | None,
     ) -> NDArray[np.int64]:
-        """Those of `places` whose entities, `rows`, have tags that InfluxDB takes; the others' values are counted."""
+        """Those of `places` whose entities, `rows`, are admitted and have tags that InfluxDB takes.
+
+        The others' values are counted.
+        """
         assert self._tags is not None
         usable: NDArray[np.bool_] = self._tags.usable[rows]
-        if usable.all():
-            return places
-        columns = np.array([field.column for one in series for field in one.fields], np.int64)
-        self.omitted += int(np.count_nonzero(present[np.ix_(columns, places[~usable])]))
-        return places[usable]
+        if not usable.all():
+            columns = np.array([field.column for one in series for field in one.fields], np.int64)
+            self.omitted += int(np.count_nonzero(present[np.ix_(columns, places[~usable])]))
+            places, rows = places[usable], rows[usable]
+        if admitted is not None and not (inside := admitted[rows]).all():
+            self._count_cut(present, places[~inside], series)
+            places = places[inside]
+        return places
 
-    def _series(self, metrics: Iterable[tuple[int, MetricDescriptor]], shown: NDArray[np.bool_]) -> tuple[Series, ...]:
-        """The lines of an entity, in the order of their first metrics."""
-        fields: dict[tuple[str, int], list[Field]] = {}
-        for m, metric in metrics:
-            if not shown[m] or (self.disable_counters and metric.rate is not None):
-                continue
-            measurement, _, field = metric.name.partition("/") if self.with_fields else (metric.name, "", "")
-            field_name = f"{escape_key(field or 'value')}=".encode("utf-8", "replace")
-            alone = m if metric.name not in _STATIC else -1
-            fields.setdefault((measurement, alone), []).append(Field(field_name, m, metric.is_float))
-        return tuple(
-            Series(escape_measurement(measurement).encode("utf-8", "replace"), tuple(members))
-            for (measurement, _), members in fields.items()
-        )
+    def _count_cut(self, present: NDArray[np.bool_], places: NDArray[np.int64], series: tuple[Series, ...]) -> None:
+        points, values = self.cut
+        for one in series:
+            there = present[np.ix_(np.array([field.column for field in one.fields], np.int64), places)]
+            points += int(np.count_nonzero(there.any(axis=0)))
+            values += int(np.count_nonzero(there))
+        self.cut = Cut(points, values)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from collector.core.visibility import Visibility
+from collector.core.labels import BUILT_IN
 from collector.durations import parse_duration_ns
 from collector.errors import UsageError
 from sinks.base import SinkUri
+from sinks.influxdb.layout import SCHEMAS, Layout
+from sinks.influxdb.tags import Tagging
 
 SECOND = 1_000_000_000
 MINIMUM_RETENTION_NS = 3_600 * SECOND
@@ -19,6 +21,9 @@ MOST_WRITES = 64
 """Heapster took any `concurrency`; a larger one counts as this."""
 
 DEFAULT_CLUSTER_NAME = "default"
+
+_SEPARATING = re.compile(r"[^A-Za-z0-9_./:-]+")
+"""What no label's name or value holds."""
 
 V2_OPTIONS = ("org", "bucket", "token", "token_file")
 """Any of these makes it the 2.x API, unless `api` says otherwise."""
@@ -45,24 +50,25 @@ class InfluxdbOptions:
     bucket: str
     token: str = field(repr=False)
     token_file: Path | None
-    """Holds the token; read again after each reconnect, for tokens that are renewed."""
+    """Holds the token; read again for every write, for tokens that are renewed."""
     cluster_name: str
-    store_pod_id: bool
-    """Whether `pod_id` is a tag, so that pods can be found by it; Heapster's had none."""
-    with_fields: bool
-    disable_counters: bool
+    layout: Layout
+    """Measurements and fields."""
+    tagging: Tagging
+    """Tags."""
+    series_budget: int
+    """Series of a namespace in a day; 0 for as many as there are."""
     concurrency: int
     """Writes under way at the same time within one export."""
     timeout_ns: int
     """Limit of one request, connecting included."""
     gzip: bool
-    visibility: Visibility
-    """Which metrics are sent."""
 
     @classmethod
     def from_uri(cls, uri: SinkUri) -> Self:
         """Read and check every option. Raises UsageError."""
         tls = _tls(uri)
+        schema = _schema(uri)
         address = uri.address or "localhost:8086"
         found = cls(
             url=f"{'http' if tls is None else 'https'}://{address}{uri.path.rstrip('/')}",
@@ -77,20 +83,54 @@ class InfluxdbOptions:
             bucket=uri.text("bucket") or uri.text("db", "k8s"),
             token=uri.text("token") or _token_of_user(uri),
             token_file=uri.file("token_file"),
-            cluster_name=uri.text("cluster_name", DEFAULT_CLUSTER_NAME),
-            store_pod_id=uri.boolean("store_pod_id"),
-            with_fields=uri.boolean("withfields"),
-            disable_counters=uri.boolean("disable_counter_metrics"),
+            cluster_name=uri.text("cluster_name", "" if schema == "lean" else DEFAULT_CLUSTER_NAME),
+            layout=Layout(
+                with_fields=schema != "heapster",
+                disable_counters=uri.boolean("disable_counter_metrics"),
+                visibility=uri.visibility,
+            ),
+            tagging=Tagging(
+                lean=schema == "lean",
+                with_pod_id=uri.boolean("store_pod_id"),
+                labels=_labels(uri),
+                separator=uri.label_separator,
+            ),
+            series_budget=uri.integer("series_budget", 0, minimum=0, maximum=10**9),
             concurrency=min(uri.integer("concurrency", 1, minimum=1, maximum=2**31 - 1), MOST_WRITES),
             timeout_ns=uri.duration_ns("timeout", 20 * SECOND, minimum=SECOND // 10),
             gzip=uri.boolean("gzip"),
-            visibility=uri.visibility,
         )
         if not found.database:
             raise uri.fault("db", "the name of a database")
         if ":" in found.user:
             raise UsageError(f"sink {uri.key}: the user name holds a colon, which basic authentication cannot carry")
         return found
+
+
+def _schema(uri: SinkUri) -> str:
+    """One of SCHEMAS; `withfields` is Heapster's way to ask for `fields`."""
+    with_fields = uri.boolean("withfields")
+    schema = uri.choice("schema", SCHEMAS, "fields" if with_fields else "heapster")
+    if with_fields and schema != "fields":
+        raise uri.fault("schema", "fields where withfields is true; leave one of the two options out")
+    return schema
+
+
+def _labels(uri: SinkUri) -> frozenset[str] | None:
+    """The labels that are tags of their own; None: as the schema has it."""
+    if not uri.has("labels"):
+        return None
+    found = frozenset(name.strip() for name in uri.text("labels").split(",")) - {""}
+    if taken := sorted(found & BUILT_IN):
+        raise uri.fault(
+            "labels", f"Kubernetes labels: {', '.join(taken)} is a tag anyway, or no label of a pod or node"
+        )
+    if found and not _SEPARATING.fullmatch(uri.label_separator):
+        raise UsageError(
+            f"sink {uri.key}: the option labels needs joined labels that can be told apart: choose a --label-separator "
+            f"without letters, digits and any of `-_./:`, such as the default; it is {uri.label_separator!r}"
+        )
+    return found
 
 
 def _token_of_user(uri: SinkUri) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Self
 
 from collector.core.batch import DataBatch
@@ -12,9 +12,11 @@ from collector.history.influxql import Schema
 from collector.logs import WRITES
 from sinks.base import SinkUri
 from sinks.influxdb.encoder import Chunk, LineEncoder
+from sinks.influxdb.layout import Place
 from sinks.influxdb.options import DEFAULT_CLUSTER_NAME, InfluxdbOptions
 from sinks.influxdb.v1 import WireV1
 from sinks.influxdb.wire import Wire
+from sinks.runner.contracts import Cut
 
 _logger = logging.getLogger(__name__)
 NO_POD_IDS = "the influxdb sink stores no pod ids; with its option store_pod_id=true it does from then on"
@@ -36,12 +38,13 @@ class InfluxdbSink:
         """Names the spool: what another server, database or bucket is to have never lands in this one."""
         self._encoder = LineEncoder(
             cluster_name=options.cluster_name,
-            with_fields=options.with_fields,
-            disable_counters=options.disable_counters,
-            visibility=options.visibility,
-            with_pod_id=options.store_pod_id,
+            with_fields=options.layout.with_fields,
+            disable_counters=options.layout.disable_counters,
+            visibility=options.layout.visibility,
+            tagging=options.tagging,
+            series_budget=options.series_budget,
         )
-        self._wire = _wire(options)
+        self._wire = _wire(options, self._encoder.set_apart)
 
     @classmethod
     def from_uri(cls, uri: SinkUri) -> Self:
@@ -69,10 +72,15 @@ class InfluxdbSink:
         cluster_name = "" if options.cluster_name == DEFAULT_CLUSTER_NAME else options.cluster_name
         return InfluxHistory(
             server,
-            Schema(with_fields=options.with_fields, cluster_name=cluster_name),
+            Schema(with_fields=options.layout.with_fields, cluster_name=cluster_name),
             policy=lambda: wire.policy_name,
-            without_pod_ids="" if options.store_pod_id else NO_POD_IDS,
+            without_pod_ids="" if options.tagging.with_pod_id else NO_POD_IDS,
         )
+
+    @property
+    def cut(self) -> Cut:
+        """What the series budget has left out so far."""
+        return self._encoder.cut
 
     async def export(self, batch: DataBatch) -> None:
         """Write one frozen batch, at most `concurrency` chunks at the same time. Raises ExportError."""
@@ -132,9 +140,9 @@ class _Sending:
             )
 
 
-def _wire(options: InfluxdbOptions) -> Wire:
+def _wire(options: InfluxdbOptions, refused: Callable[[Collection[Place]], None]) -> Wire:
     if options.api == "v1":
-        return WireV1(options)
+        return WireV1(options, refused)
     # influxdb-client takes a second to import: only for those who use it, and while starting, not on the loop.
     from sinks.influxdb.v2 import WireV2
 

@@ -2,18 +2,27 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass
 from operator import is_
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.entities import EntityTable
+from collector.core.labels import BUILT_IN
 from sinks.influxdb.text import escape_key
 
 DROPPED = frozenset({"namespace_id", "pod_id", "hostname", "host_id"})
 """Labels that are no tags: they would give an entity a new series without telling more about it (section 9.1). One
 option of the sink makes `pod_id` a tag all the same."""
+
+LEAN = frozenset({"type", "nodename", "namespace_name", "pod_name", "container_name", "cluster_name"})
+"""The tags of the lean schema: what names an entity, and nothing that may change while it lives."""
+
+JOINED = "labels"
+"""The label that holds all Kubernetes labels of an object as one text, `app:web,team:blue`."""
 
 LABELED_KEY = "resource_id"
 """The one label of nearly every labelled value."""
@@ -22,6 +31,47 @@ KEY_LIMIT = 65_000
 """Bytes of tags beyond which a series is left out: InfluxDB refuses keys above 65,535, measurement included."""
 
 _NO_PLACE = -1
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagging:
+    """Which labels of an entity are tags. Own labels of a value (`resource_id`, `accelerator_id`) always are."""
+
+    lean: bool = False
+    """Only those of LEAN, and what the next two add."""
+    with_pod_id: bool = False
+    """Whether `pod_id` is one."""
+    labels: frozenset[str] | None = None
+    """The Kubernetes labels that are tags, each under its own name in place of the joined `labels`, and the only ones
+    stored under a name of their own that are kept; None: `labels` and all stored ones, in the lean schema none."""
+    separator: str = ","
+    """What stands between two labels in `labels`."""
+
+    def tags(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Those of an entity's labels that are tags."""
+        if self.labels is None and not self.lean:
+            dropped = DROPPED - {"pod_id"} if self.with_pod_id else DROPPED
+            return {key: value for key, value in labels.items() if key not in dropped}
+        kept = {key: value for key, value in labels.items() if self._keeps(key)}
+        if self.labels:
+            for pair in labels.get(JOINED, "").split(self.separator):
+                key, _, value = pair.partition(":")
+                if key in self.labels:
+                    kept.setdefault(key, value)
+        return kept
+
+    def _keeps(self, key: str) -> bool:
+        """The same for one label, where some are chosen."""
+        if key == "pod_id":
+            return self.with_pod_id
+        if key == JOINED or key not in BUILT_IN:
+            return key in (self.labels or ()) or (self.labels is None and not self.lean)
+        return key in LEAN if self.lean else key not in DROPPED
+
+
+HEAPSTERS = Tagging()
+"""As Heapster had it."""
 
 
 class TagTable:
@@ -31,7 +81,7 @@ class TagTable:
     and is rendered again only when its `label_version` has changed, which is unique to one label set of one owner.
     """
 
-    def __init__(self, entities: EntityTable, cluster_name: str, *, with_pod_id: bool = False) -> None:
+    def __init__(self, entities: EntityTable, cluster_name: str, tagging: Tagging = HEAPSTERS) -> None:
         self.entities = entities
         self.texts: NDArray[np.object_] = np.empty(0, object)
         """(rows,) bytes, UTF-8."""
@@ -43,7 +93,7 @@ class TagTable:
         self._own: list[bytes | None] = []
         """The tag that each label set known adds; None if it is more than one LABELED_KEY."""
         self._added = {"cluster_name": cluster_name} if cluster_name else {}
-        self._dropped = DROPPED - {"pod_id"} if with_pod_id else DROPPED
+        self._tagging = tagging
 
     def refresh(self, rows: NDArray[Any]) -> None:
         """Render the tags of those of `rows` whose label sets are new or have changed."""
@@ -95,10 +145,11 @@ class TagTable:
     def _merged(self, row: int, label: int) -> bytes:
         """The same for any label set: slow, for accelerators."""
         own = dict(self.entities.labels.pairs[label] or ())
-        return b"".join([_tag(*pair) for pair in self._pairs(self.entities.label_set(row) | own)])
+        return b"".join([_tag(*pair) for pair in self._pairs(self.entities.label_set(row), own)])
 
-    def _pairs(self, labels: Mapping[str, str]) -> list[tuple[str, str]]:
-        return sorted((k, v) for k, v in {**labels, **self._added}.items() if v and k and k not in self._dropped)
+    def _pairs(self, labels: Mapping[str, str], own: Mapping[str, str] = _NOTHING) -> list[tuple[str, str]]:
+        tags = {**self._tagging.tags(labels), **own, **self._added}
+        return sorted((k, v) for k, v in tags.items() if v and k)
 
     def _make_room(self) -> None:
         grow = self.entities.label_version.size - self.texts.size

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import aiohttp
@@ -16,7 +16,8 @@ import aiohttp
 from collector import __version__
 from collector.durations import format_duration
 from collector.errors import ExportError
-from sinks.influxdb import policy
+from sinks.influxdb import policy, types
+from sinks.influxdb.layout import Place
 from sinks.influxdb.options import InfluxdbOptions
 from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, server_words, unreachable
 
@@ -34,8 +35,10 @@ _logger = logging.getLogger(__name__)
 class WireV1:
     """Writes to one database; creates and verifies it and its retention policy before the first write."""
 
-    def __init__(self, options: InfluxdbOptions) -> None:
+    def __init__(self, options: InfluxdbOptions, refused: Callable[[Collection[Place]], None] = lambda _: None) -> None:
+        """`refused` is told the fields that the database has under another type, each time it has been looked at."""
         self._options = options
+        self._refused = refused
         self._url = options.url
         self._session: aiohttp.ClientSession | None = None
         self._preparing = asyncio.Lock()
@@ -119,7 +122,21 @@ class WireV1:
             kept.name,
             format_duration(kept.duration_ns) if kept.duration_ns else "for ever",
         )
+        await self._compare_types(kept.name)
         return kept.name
+
+    async def _compare_types(self, policy_name: str) -> None:
+        """Say which of our fields this database has under another type, before it refuses them."""
+        options, ours = self._options, self._options.layout.types()
+        try:
+            result = await self._query("GET", types.show(options.database, policy_name, ours))
+        except (_StatementError, _UnmanagedError) as error:
+            _logger.debug("%s: the types of fields cannot be compared: %s", self._url, error)
+            return
+        found = types.conflicts(result.get("series", ()), ours)
+        self._refused([one.place for one in found])
+        if found:
+            _logger.warning("%s: %s", self._url, types.told(options.database, policy_name, found))
 
     async def _policies(self) -> list[policy.Policy] | None:
         """The database's policies; None when there is no such database."""

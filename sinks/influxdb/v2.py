@@ -23,6 +23,8 @@ class WireV2:
         self._options = options
         self._client: InfluxDBClientAsync | None = None
         self._writer: WriteApiAsync | None = None
+        self._token: str | None = None
+        """The one in use; that of a file is read for every write, as it may be renewed at any time."""
 
     async def write(self, body: bytes) -> None:
         """Deliver lines."""
@@ -34,8 +36,6 @@ class WireV2:
                 written = await self._opened().write(bucket=options.bucket, org=options.org, record=body)
             except ApiException as error:
                 status = int(error.status or 0)
-                if status == 401:
-                    await self.close()  # the token file may hold a newer one by the next write
                 headers: Mapping[str, str] = error.headers or {}
                 raise refusal(
                     options.url,
@@ -59,11 +59,16 @@ class WireV2:
             await client.close()  # type: ignore[no-untyped-call]  # the client is only partly typed
 
     def _opened(self) -> WriteApiAsync:
+        options = self._options
+        token = _token(options)
+        if self._client is not None and token != self._token:
+            # Not a new client: other writes may be under way.
+            self._client.api_client.set_default_header("Authorization", f"Token {token}")  # type: ignore[no-untyped-call]
+        self._token = token
         if self._writer is None:
-            options = self._options
             self._client = InfluxDBClientAsync(
                 options.url,
-                token=_token(options),
+                token=token,
                 org=options.org,
                 timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
                 allow_redirects=False,

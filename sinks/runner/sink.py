@@ -15,7 +15,7 @@ from collector.errors import ExportError, StartError
 from collector.logs import WRITES
 from sinks.lock import DirectoryLock
 from sinks.runner import refusals
-from sinks.runner.contracts import WireSink
+from sinks.runner.contracts import SERIES_BUDGET, BudgetedSink, WireSink
 from sinks.runner.deadletters import DeadLetters
 from sinks.runner.retry import Backoff, asked_delay
 from sinks.spool.account import Balance
@@ -139,6 +139,7 @@ class SpooledSink:
     async def export(self, batch: DataBatch) -> None:
         """Encode a batch into the spool; returns when it is kept."""
         tick = Tick(batch.timestamp)
+        cut = self._cut
         try:
             for write in self.sink.encode(batch):
                 await self._in_files(self._spool.append, tick, write.body, write.points)
@@ -146,9 +147,15 @@ class SpooledSink:
             await self._in_files(self._spool.seal)
             self._spool.index.commit(tick)
         finally:
+            self._spool.index.leave_out(self._cut - cut, SERIES_BUDGET)
             if tick.open:
                 self._spool.index.abort(tick)
         self._wake()
+
+    @property
+    def _cut(self) -> int:
+        """Points that the sink itself has left out so far."""
+        return self.sink.cut.points if isinstance(self.sink, BudgetedSink) else 0
 
     def _wake(self) -> None:
         """There is more to deliver, and to look after."""

@@ -190,6 +190,13 @@ class Index:
 
     # Dropping.
 
+    def leave_out(self, points: int, reason: str) -> None:
+        """So many points were never to be written: counted, and no loss of their tick."""
+        with self._lock:
+            if points:
+                self._points.scraped += points
+                self._points.dropped[reason] += points
+
     def drop_segment(self, segment: Segment, reason: str) -> None:
         """All of a segment goes; what a sender has, unless it delivers it."""
         with self._lock:

@@ -8,6 +8,7 @@ import pytest
 from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
 from sinks.influxdb.encoder import LineEncoder
+from sinks.influxdb.tags import Tagging
 from sinks.influxdb.text import float_text, float_texts
 from tests.sinks.exact import exact
 from tests.sinks.golden import SOURCES, build, recorded, written
@@ -112,7 +113,7 @@ def test_pod_ids_become_a_tag_when_asked_for_and_change_nothing_else() -> None:
     }
     plain, tagged = (
         [parse_line(line) for chunk in encoder.encode(batch) for line in chunk.body.decode().splitlines()]
-        for encoder in (LineEncoder(), LineEncoder(with_pod_id=True))
+        for encoder in (LineEncoder(), LineEncoder(tagging=Tagging(with_pod_id=True)))
     )
     for one, other in zip(plain, tagged, strict=True):
         tags = dict(one.tags)

@@ -148,29 +148,30 @@ async def test_a_refusal_says_whether_to_try_again_in_the_servers_words(
     assert len(recorder.requests) == 1, "neither redirects nor refusals are followed up"
 
 
-async def test_the_token_comes_from_its_file_and_is_read_again_after_a_401(
+async def test_the_token_comes_from_its_file_and_is_read_again_for_every_write(
     recorder: Recorder, made: Make, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
-    token.write_text("first\n")
+    token.write_text("one\n")
     sink = made(f"influxdb:{recorder.url}?org=o%20o&bucket=b&token_file={token}")  # type: ignore[attr-defined]
     batch = Cluster().batch()
     await sink.export(batch)
     line, headers, body = recorder.requests[-1]
     assert line == "POST /api/v2/write?org=o+o&bucket=b&precision=ns HTTP/1.1"
-    assert headers["authorization"] == "Token first"
+    assert headers["authorization"] == "Token one"
     assert body.count(b"\n") == len(expected_points(batch))
-    token.write_text("second")
     recorder.respond("401 Unauthorized")
-    with pytest.raises(ExportError):
+    with pytest.raises(ExportError, match="token_file") as refused:
         await sink.export(batch)
+    assert "Token" not in str(refused.value)
+    token.write_text("two")
     recorder.respond("204 No Content")
     await sink.export(batch)
-    assert recorder.requests[-1][1]["authorization"] == "Token second"
+    assert recorder.requests[-1][1]["authorization"] == "Token two"
+    token.write_text("three")
+    await sink.export(batch)
+    assert recorder.requests[-1][1]["authorization"] == "Token three", "it did not wait for a refusal"
     token.unlink()
-    recorder.respond("401 Unauthorized")
-    with pytest.raises(ExportError):
-        await sink.export(batch)
     with pytest.raises(ExportError, match=r"token file .* cannot be read") as caught:
         await sink.export(batch)
     assert caught.value.retryable
