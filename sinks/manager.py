@@ -19,10 +19,10 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from collector.core.batch import DataBatch
-from collector.core.contracts import Sink
+from collector.core.contracts import SERIES_BUDGET, BudgetedSink, Sink
 from collector.errors import ExportError
 from collector.logs import HAND_OFF
-from sinks.runner.contracts import SERIES_BUDGET, BudgetedSink, DeliveringSink, WireSink
+from sinks.runner.contracts import DeliveringSink, WireSink
 from sinks.runner.ledger import SinkLedger, joined
 from sinks.spool.account import Account
 

@@ -8,7 +8,7 @@ may do other things between two steps; after
 """
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from collector.core.batch import DataBatch
 
@@ -55,6 +55,28 @@ class Sink(Protocol):
 
     async def stop(self) -> None:
         """Deliver what is under way and release connections. Called once, after the last export."""
+        ...
+
+
+class Cut(NamedTuple):
+    """What a sink's own limit has left out of the batches it has encoded so far."""
+
+    points: int
+    """Lines."""
+    values: int
+
+
+SERIES_BUDGET = "series_budget"
+"""The reason under which the ledger counts a Cut."""
+
+
+@runtime_checkable
+class BudgetedSink(Sink, Protocol):
+    """A sink that does not write all of a batch."""
+
+    @property
+    def cut(self) -> Cut:
+        """Since it was made; only ever grows."""
         ...
 
 

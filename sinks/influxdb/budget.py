@@ -34,56 +34,54 @@ class Measured(NamedTuple):
 
     measurement: bytes
     """Escaped."""
-    rows: NDArray[np.int64]
-    """(n,) the entities; of labelled values an entity comes once for each."""
+    rows: slice | NDArray[np.int32]
+    """n entities: of plain values a range of rows, of labelled ones a row for each value."""
     there: NDArray[np.bool_]
     """(n,) whether it has that series, or will have it a tick later."""
-    points: NDArray[np.int64]
+    points: NDArray[np.uint16]
     """(n,) how many lines of it there are in this batch."""
 
 
 def measured(batch: DataBatch, layout: Layout) -> Iterator[Measured]:
-    """All series of a batch, measurement by measurement."""
-    every = np.flatnonzero(batch.exists[: batch.rows])
-    kinds = batch.entities.kind[every]
+    """All series of a batch, measurement by measurement: whole columns, as copying what is wanted takes longer."""
+    exists, kinds = batch.exists[: batch.rows], batch.entities.kind[: batch.rows]
     for kind, series in enumerate(layout.plain(batch.metrics)):
-        rows = every[kinds == kind]
-        if rows.size:
-            yield from _measured(series, batch.metrics.descriptors, batch.present, rows, rows)
+        of_kind = exists & (kinds == kind)
+        if of_kind.any():
+            rows = slice(int(of_kind.argmax()), batch.rows - int(of_kind[::-1].argmax()))
+            for one in _measured(series, batch.metrics.descriptors, batch.present[:, rows], rows):
+                one.there[:] &= of_kind[rows]
+                one.points[:] *= of_kind[rows]
+                yield one
     for table in batch.labeled.values():
         if len(table):
-            series, everywhere = layout.labeled(table.group), np.arange(len(table))
-            yield from _measured(series, table.group.metrics, table.present, everywhere, table.row.astype(np.int64))
+            yield from _measured(layout.labeled(table.group), table.group.metrics, table.present, table.row)
 
 
 def _measured(
     series: Sequence[Series],
     metrics: Sequence[MetricDescriptor],
     present: NDArray[np.bool_],
-    places: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    rows: slice | NDArray[np.int32],
 ) -> Iterator[Measured]:
     counters = {metric.rate: m for m, metric in enumerate(metrics) if metric.rate is not None}
-    there: dict[bytes, NDArray[np.bool_]] = {}
-    points: dict[bytes, NDArray[np.int64]] = {}
+    found: dict[bytes, Measured] = {}
+    size = present.shape[1]
     for one in series:
         columns = [field.column for field in one.fields]
-        now = _any(present, columns, places)
-        counted = [counters[metrics[m].name] for m in columns if metrics[m].name in counters]
+        now = present[columns[0]].copy()
+        for column in columns[1:]:
+            now |= present[column]
         name = one.measurement
-        if name not in there:
-            there[name], points[name] = np.zeros(places.size, np.bool_), np.zeros(places.size, np.int64)
-        there[name] |= now | _any(present, counted, places)
-        points[name] += now
-    for name, found in there.items():
-        yield Measured(name, rows, found, points[name])
-
-
-def _any(present: NDArray[np.bool_], columns: Sequence[int], places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    found = np.zeros(places.size, np.bool_)
-    for column in columns:
-        found |= present[column][places]
-    return found
+        if name not in found:
+            found[name] = Measured(name, rows, np.zeros(size, np.bool_), np.zeros(size, np.uint16))
+        _, _, there, points = found[name]
+        points += now
+        there |= now
+        for column in columns:
+            if (counter := counters.get(metrics[column].name)) is not None:
+                there |= present[counter]
+    yield from found.values()
 
 
 def spaces(entities: EntityTable, rows: int) -> NDArray[np.int32]:
@@ -96,6 +94,17 @@ def spaces(entities: EntityTable, rows: int) -> NDArray[np.int32]:
         for _ in range(above):
             found[some] = parent[found[some]]
     return found
+
+
+def _loads(batch: DataBatch, layout: Layout) -> NDArray[np.int64]:
+    """(rows,) the series of each entity, those of its labelled values among them."""
+    plain, further = np.zeros(batch.rows, np.uint16), np.zeros(batch.rows, np.int64)
+    for one in measured(batch, layout):
+        if isinstance(one.rows, slice):
+            plain[one.rows] += one.there
+        else:
+            further += np.bincount(one.rows[one.there], minlength=batch.rows)
+    return further + plain
 
 
 class SeriesBudget:
@@ -126,9 +135,7 @@ class SeriesBudget:
             self._day = day
             self.used, self.closed = {}, set()
             self._paid[:] = 0
-        load = np.zeros(size, np.int64)
-        for one in measured(batch, layout):
-            load += np.bincount(one.rows[one.there], minlength=size)
+        load = _loads(batch, layout)
         self._forget_changed(entities, batch.exists[:size], tags)
         space = spaces(entities, size)
         concerned = batch.exists[:size] & (space != NULL)

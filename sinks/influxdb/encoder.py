@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.core.batch import DataBatch
+from collector.core.contracts import Cut
 from collector.core.visibility import HEAPSTERS, Visibility
 from sinks.influxdb import tags as tagging_of
 from sinks.influxdb.budget import SeriesBudget
 from sinks.influxdb.layout import Layout, Place
 from sinks.influxdb.lines import WRITE, Block, Series, Write
 from sinks.influxdb.tags import Tagging, TagTable
-from sinks.runner.contracts import Cut
 
 BLOCK = 512
 """Rows written together."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Self
 
 from collector.core.batch import DataBatch
+from collector.core.contracts import Cut
 from collector.errors import ExportError
 from collector.history.influxdb import InfluxHistory, InfluxServer
 from collector.history.influxql import Schema
@@ -16,7 +17,6 @@ from sinks.influxdb.layout import Place
 from sinks.influxdb.options import DEFAULT_CLUSTER_NAME, InfluxdbOptions
 from sinks.influxdb.v1 import WireV1
 from sinks.influxdb.wire import Wire
-from sinks.runner.contracts import Cut
 
 _logger = logging.getLogger(__name__)
 NO_POD_IDS = "the influxdb sink stores no pod ids; with its option store_pod_id=true it does from then on"

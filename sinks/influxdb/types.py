@@ -4,6 +4,7 @@ InfluxDB gives a field one type a shard, by its first value there; a value of an
 line it is in. Integers and floats meet so when other software, or another version of it, has written to the database.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,9 +25,9 @@ class Conflict(NamedTuple):
 
 def show(database: str, policy: str, ours: Mapping[Place, str]) -> str:
     """The question `conflicts` reads the answer of; about our measurements, as there may be many others."""
+    names = "|".join(re.escape(name).replace("/", "\\/") for name in sorted({place.measurement for place in ours}))
     where = f"{identifier(database)}.{identifier(policy)}"
-    sources = ", ".join(f"{where}.{identifier(name)}" for name in sorted({place.measurement for place in ours}))
-    return f"SHOW FIELD KEYS ON {identifier(database)} FROM {sources}"
+    return f"SHOW FIELD KEYS ON {identifier(database)} FROM {where}./^({names})$/"
 
 
 def conflicts(series: Sequence[Mapping[str, Any]], ours: Mapping[Place, str]) -> list[Conflict]:

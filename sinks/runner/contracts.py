@@ -1,7 +1,7 @@
 """What a sink must offer to be spooled, and what a spooled sink offers the manager."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
@@ -37,28 +37,6 @@ class WireSink(Sink, Protocol):
 
     async def send(self, body: bytes) -> None:
         """Deliver one write. Raises ExportError, `retryable` when the points were not judged."""
-        ...
-
-
-class Cut(NamedTuple):
-    """What a sink's own limit has left out of the batches it has encoded so far."""
-
-    points: int
-    """Lines."""
-    values: int
-
-
-SERIES_BUDGET = "series_budget"
-"""The reason under which the ledger counts a Cut."""
-
-
-@runtime_checkable
-class BudgetedSink(Sink, Protocol):
-    """A sink that does not write all of a batch."""
-
-    @property
-    def cut(self) -> Cut:
-        """Since it was made; only ever grows."""
         ...
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from collector.core.batch import DataBatch
-from collector.core.contracts import StartableSink
+from collector.core.contracts import SERIES_BUDGET, BudgetedSink, StartableSink
 from collector.errors import ExportError, StartError
 from collector.logs import WRITES
 from sinks.lock import DirectoryLock
 from sinks.runner import refusals
-from sinks.runner.contracts import SERIES_BUDGET, BudgetedSink, WireSink
+from sinks.runner.contracts import WireSink
 from sinks.runner.deadletters import DeadLetters
 from sinks.runner.retry import Backoff, asked_delay
 from sinks.spool.account import Balance
