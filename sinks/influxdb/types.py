@@ -34,8 +34,9 @@ def conflicts(series: Sequence[Mapping[str, Any]], ours: Mapping[Place, str]) ->
     """The fields of an answer's series that have types, but not ours."""
     theirs: dict[Place, list[str]] = {}
     for one in series:
-        for field, kind in one.get("values", ()):
-            theirs.setdefault(Place(one.get("name", ""), field), []).append(kind)
+        for row in one.get("values", ()):
+            if len(row) == 2:  # before 1.0 it did not tell types
+                theirs.setdefault(Place(one.get("name", ""), row[0]), []).append(row[1])
     return [
         Conflict(place, " and ".join(kinds), ours[place])
         for place, kinds in sorted(theirs.items())

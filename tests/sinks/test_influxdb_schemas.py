@@ -213,6 +213,7 @@ def test_the_types_of_a_database_are_compared_with_ours() -> None:
         {"name": "uptime", "values": [["value", "string"]]},
         {"name": "somebody", "values": [["value", "string"]]},
         {"name": "empty"},
+        {"name": "cpu/usage", "values": [["value"]]},
     ]
     found = conflicts(answer, ours)
     assert found == [Conflict(Place("uptime", "value"), "string", "integer")]
