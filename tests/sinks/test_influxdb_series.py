@@ -21,7 +21,7 @@ from tests.sinks.lines import parse
 
 ORIGIN = 1_800_000_000
 ENCODERS = {
-    "heapster": lambda: LineEncoder(),
+    "heapster": LineEncoder,
     "fields": lambda: LineEncoder(with_fields=True),
     "lean": lambda: LineEncoder(with_fields=True, tagging=Tagging(lean=True), cluster_name=""),
 }
