@@ -36,11 +36,12 @@ measurements, so that a query that groups by tags sees each.
 tag `labels` with all of them; `labels=` writes none. Labels stored with `--store-label` are kept when they are listed;
 a label of `--ignore-label` that is not stored cannot be.
 
-`series_budget=N` limits the series of each namespace in a day (UTC). An entity is written with all its series or not at
-all. Who is written goes on; of new entities that do not all fit, the first by name are taken, so that a restart takes
-the same, and then the namespace gets no new series until midnight, series of changed labels included. The log says so
-once a day and namespace, and the ledger counts what is cut under `series_budget`. What an admitted entity gets later,
-such as a volume, is written and counted; a restart begins to count anew. The cluster, nodes and their system containers have no budget.
+`series_budget=N` limits the series of each namespace in a day (UTC). An entity is written with all its series or not
+at all. Who is written goes on; of new entities that do not all fit, the first by name are taken, so that a restart
+takes the same, and then the namespace gets no new series until midnight, series of changed labels included. The log
+says so once a day and namespace, and the ledger counts what is cut under `series_budget`. What an admitted entity
+gets later, such as a volume, is written and counted; a restart begins to count anew. The cluster, nodes and their
+system containers have no budget.
 
 Before its first write the sink compares the types of the fields that the database has with its own (1.x), and says
 which will be refused. Only these are lost: from the second tick on each has a line of its own.

@@ -1,10 +1,11 @@
 """The series budget: how many series a namespace may have in a day, and who is left out beyond it.
 
-A series is a measurement with one set of tags; what InfluxDB's memory goes by is how many there are. Counted are those
-that this process has written since midnight UTC, dead entities' too: a shard keeps them. An entity is admitted with all
-the series it has, the rates among them that it will have a tick later, or not at all; whoever is admitted stays so. When
-not all new entities of a namespace fit, they are taken in the order of their names, a pod before its containers, up to
-the first that does not fit; from then on the namespace admits nobody until midnight. So a restart chooses the same ones.
+A series is a measurement with one set of tags; what InfluxDB's memory goes by is how many there are. Counted are
+those that this process has written since midnight UTC, dead entities' too: a shard keeps them. An entity is admitted
+with all the series it has, the rates among them that it will have a tick later, or not at all; whoever is admitted
+stays so. When not all new entities of a namespace fit, they are taken in the order of their names, a pod before its
+containers, up to the first that does not fit; from then on the namespace admits nobody until midnight. So a restart
+chooses the same ones.
 
 The cluster, nodes and their system containers belong to no namespace and have no budget. What an admitted entity gets
 later, such as a volume, is counted and written.
