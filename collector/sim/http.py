@@ -53,6 +53,8 @@ class Answer:
     drip: float = 0.0
     silent: bool = False
     close: bool = False
+    ahead: int = 0
+    """seconds by which its Date is"""
 
 
 class KubeletProtocol:
@@ -178,7 +180,7 @@ def _date(second: int) -> str:
 def _head(answer: Answer, *, close: bool) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", f"Content-Type: {answer.content_type}"]
     lines += [f"{name}: {text}" for name, text in answer.headers]
-    lines.append(f"Date: {_date(int(time.time()))}")
+    lines.append(f"Date: {_date(int(time.time()) + answer.ahead)}")
     if close:
         lines.append("Connection: close")
     lines.append("Transfer-Encoding: chunked" if answer.length is None else f"Content-Length: {answer.length}")

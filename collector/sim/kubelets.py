@@ -9,6 +9,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -63,6 +64,8 @@ class Kubelets:
         self.port = 0
         self.token = config.token
         """The bearer token that may everything."""
+        self.ahead: dict[int, int] = {}
+        """Node -> seconds by which its clock is ahead of the others', as far as the Date of its answers tells."""
 
     async def start(self, faults: dict[int, Fault]) -> None:
         """Listen everywhere but where the fault is `down`. StartError when the port is taken."""
@@ -108,6 +111,10 @@ class Kubelets:
         )
 
     def _respond(self, node: int, request: Request) -> Answer:
+        answer = self._answer(node, request)
+        return replace(answer, ahead=self.ahead[node]) if node in self.ahead else answer
+
+    def _answer(self, node: int, request: Request) -> Answer:
         fault = self._faults.get(node)
         match fault.kind if fault else None:
             case FaultKind.HANG:

@@ -1,0 +1,78 @@
+"""`heapster doctor`: the collector's own flags, and how the findings are to be shown."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import uvloop
+from rich.console import Console
+
+from collector.doctor import view
+from collector.doctor.checks import examine
+from collector.doctor.finding import State
+from collector.errors import CommandLineError, UsageError
+from collector.logs import configure
+from collector.options import Options, parse
+
+USAGE = """Usage: heapster doctor [flags of the collector] [--output table|json]
+
+Whether the collector could run with these flags, and what to change where it could not: put `doctor` before the
+arguments of a Deployment. Nothing is started, and nothing that lasts is written anywhere. See docs/doctor.md.
+
+Exit status: 0 nothing is broken, 1 something is, 2 the command line cannot be read. `heapster --help` lists the flags.
+"""
+
+BROKEN = 1
+_OUTPUTS = ("table", "json")
+_NAMES = ("--output", "-o")
+
+
+class Asked(NamedTuple):
+    """A command line, read."""
+
+    options: Options
+    output: str
+
+
+def parsed(arguments: Sequence[str]) -> Asked:
+    """Raises UsageError, which names every fault; without any: help was asked for."""
+    rest, output = [], _OUTPUTS[0]
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, equals, value = argument.partition("=")
+        if name not in _NAMES:
+            rest.append(argument)
+            continue
+        output = value if equals else next(remaining, "")
+        if output not in _OUTPUTS:
+            raise UsageError(f"doctor: --output is {output!r}: choose {' or '.join(_OUTPUTS)}")
+    return Asked(parse(rest).validated(), output)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Examine, show, and say by the exit status whether anything is broken. Raises UsageError."""
+    try:
+        asked = parsed(arguments)
+    except CommandLineError as error:
+        if error.faults:
+            raise
+        sys.stdout.write(USAGE)
+        return 0
+    configure(asked.options.v)
+    if not asked.options.v:
+        # What the parts of the collector say while they are looked at is what the findings say.
+        for name in ("collector", "sinks"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    results = uvloop.run(examine(asked.options))
+    if asked.output == "json":
+        sys.stdout.write(json.dumps(view.document(results), indent=2) + "\n")
+    else:
+        console = Console(highlight=False)
+        if console.is_terminal:
+            console.print(view.table(results))
+        else:
+            sys.stdout.write(view.plain(results))
+        sys.stdout.write(view.summary(results) + "\n")
+    return BROKEN if any(result.state is State.BROKEN for result in results) else 0

@@ -1,0 +1,168 @@
+"""What can be wrong, in words, and what to do about it. Data only.
+
+What is wrong with kubelets stands in `collector.api.causes`, which also answers why a pod or a node is missing; here
+are the cases that only somebody who looks closer can tell apart.
+"""
+
+from collections.abc import Mapping
+
+from collector.api.causes import CAUSES, Cause
+
+REMEDIES: Mapping[str, Cause] = {
+    # The API server.
+    "api-configuration": Cause(
+        "{trouble}",
+        "Correct --source: in a pod inClusterConfig=true and a mounted service account (automountServiceAccountToken), "
+        "elsewhere inClusterConfig=false&auth=KUBECONFIG.",
+    ),
+    "api-refused": Cause(
+        "{url} takes no connections: {trouble}.", "Start the API server, or correct its address in {origin}."
+    ),
+    "api-certificate": Cause(
+        "The certificate of {url} is not accepted: {trouble}.",
+        "Put the CA that signed it in the place of {ca_origin}.",
+    ),
+    "api-timeout": Cause(
+        "{url} does not answer within {limit}.",
+        "Let the collector reach it: routes, network policies and firewalls between the two.",
+    ),
+    "api-broken": Cause("{url} breaks the connection off: {trouble}.", "Is this the port of an API server? {origin}"),
+    "api-other": Cause(
+        "{url} answers status {status}, and no version of Kubernetes.",
+        "Correct the address in {origin}: something else than an API server is there.",
+    ),
+    # Who we are, and what we may.
+    "identity-refused": Cause("The credentials of {origin} are not accepted (401).", "Renew them: {how}."),
+    "identity-anonymous": Cause(
+        "The API server takes us for {user}.", "Give credentials: {origin} has none that it knows."
+    ),
+    "identity-unknown": Cause(
+        "The API server does not say who we are: {trouble}.", "Give this user the ClusterRole system:basic-user."
+    ),
+    "right-missing": Cause("{user} may not {what}.", "Add this rule to {role} of {user}: {rule}"),
+    "right-delegator": Cause(
+        "{user} may not {what}.",
+        "kubectl create clusterrolebinding heapster-auth-delegator --clusterrole=system:auth-delegator {binding}",
+    ),
+    "right-reader": Cause(
+        "{user} may not {what}.",
+        "kubectl -n kube-system create rolebinding heapster-auth-reader "
+        "--role=extension-apiserver-authentication-reader {binding}",
+    ),
+    "reviews-refused": Cause(
+        "The API server does not say what we may: {trouble}.", "Give this user the ClusterRole system:basic-user."
+    ),
+    # Nodes and kubelets: see also CAUSES.
+    "nodes-unreadable": Cause("{trouble}", "See what the API server says; it must list nodes."),
+    "no-nodes": Cause("The cluster has no nodes.", "Is this the cluster that is meant? {origin}"),
+    "kubelet-client": Cause("{trouble}", "Name readable PEM files with the flags that are named here."),
+    "kubelet-no-connection": Cause(
+        "{trouble}; not even a connection is made.",
+        "Look at routes, network policies and firewalls between the two, and at kubeletPort.",
+    ),
+    "kubelet-certificate-name": Cause(
+        "{trouble}",
+        "Have the kubelet ask for a new certificate, dial another address (--kubelet-preferred-address-types), or set "
+        "--kubelet-verify-name=any.",
+    ),
+    "kubelet-certificate-date": Cause(
+        "{trouble}",
+        "Renew the certificate on the node (kubectl get csr; rotateCertificates, serverTLSBootstrap), or set the "
+        "clock right.",
+    ),
+    "kubelet-plain": Cause(
+        "{trouble}",
+        "Let kubeletHttps of --source and kubeletPort agree: 10250 speaks TLS (kubeletHttps=true), 10255 does not.",
+    ),
+    "kubelet-unverified": Cause(
+        "The kubelets' certificates are not verified: who stands in between reads the token.",
+        "Leave out --kubelet-insecure-tls and insecure=true; name the CA with --kubelet-ca-file, or choose "
+        "--kubelet-identity=pin.",
+    ),
+    "kubelet-http": Cause(
+        "Kubelets are asked over plain http: nobody is identified, no token is sent.",
+        "Set kubeletHttps=true in --source.",
+    ),
+    "open-files": Cause(
+        "This process may open {limit} files, and {nodes} nodes take {needed}.",
+        "Raise the limit of open files to {needed}: ulimit -Hn, LimitNOFILE= of systemd, or the container runtime's.",
+    ),
+    # Clocks.
+    "clock": Cause(
+        "The clock of {subject} is {skew} {direction}.", "Set the clock of {subject} right: chronyc makestep there."
+    ),
+    # Sinks and the past.
+    "sink-malformed": Cause("{trouble}", "Correct {flag}."),
+    "sink-unreachable": Cause("{trouble}", "Start the server, or correct the address in {flag}."),
+    "sink-unauthorized": Cause("{trouble}", "Correct {credentials} in {flag}."),
+    "sink-forbidden": Cause("{trouble}", "{grant}"),
+    "sink-no-database": Cause("{trouble}", "{create}"),
+    "sink-refused": Cause("{trouble}", "See the log of that server; if it is not InfluxDB, correct {flag}."),
+    "history-unusable": Cause("{trouble}", "Correct --historical-source, or leave it out."),
+    "history-unreadable": Cause("{trouble}", "{way_out}"),
+    # APIServices.
+    "apiservice-absent": Cause(
+        "There is no APIService {subject}: nobody is sent to us.",
+        "Apply an APIService {subject} whose spec.service is {service}, and --service-namespace and --service-name "
+        "with it.",
+    ),
+    "apiservice-elsewhere": Cause(
+        "It leads to {other}, not to {service}.",
+        "Take {other} out of service and apply our APIService {subject}, or leave --api-server out.",
+    ),
+    "apiservice-ServiceNotFound": Cause("{trouble}", "Create the Service {service}."),
+    "apiservice-ServicePortError": Cause(
+        "{trouble}", "Let spec.service.port of the APIService be a port of the Service {service}."
+    ),
+    "apiservice-MissingEndpoints": Cause(
+        "{trouble}",
+        "Let the selector of Service {service} match a ready pod: kubectl -n {namespace} get endpointslices.",
+    ),
+    "apiservice-EndpointsNotFound": Cause(
+        "{trouble}",
+        "Let the selector of Service {service} match a ready pod: kubectl -n {namespace} get endpointslices.",
+    ),
+    "apiservice-FailedDiscoveryCheck": Cause(
+        "{trouble}",
+        "Let the API server reach port {port} of our pods (network policies, firewalls of the control plane), and "
+        "verify them: the caBundle must hold our CA.",
+    ),
+    "apiservice-other": Cause("{trouble}", "See kubectl describe apiservice {subject}."),
+    "apiservice-silent": Cause(
+        "The API server has not said yet whether it is available.", "Wait; is its aggregation layer on?"
+    ),
+    "apiservice-insecure": Cause(
+        "It has insecureSkipTLSVerify: the API server sends its users to whoever answers there.",
+        "Take spec.insecureSkipTLSVerify out of it, and let --patch-apiservices write the caBundle.",
+    ),
+    "apiservice-unverified": Cause(
+        "It has no caBundle, and --patch-apiservices=false keeps us from writing one.",
+        "Put the CA of our certificate into spec.caBundle of APIService {subject}.",
+    ),
+    # This machine.
+    "certificate-unusable": Cause("{trouble}", "Correct the flag that is named here."),
+    "place-missing": Cause(
+        "There is no directory that outlives the process: {lost}.",
+        "Mount a volume at /var/lib/heapster, or set {flag}.",
+    ),
+    "place-no-directory": Cause("{path} is no directory.", "Move {path} away, or choose another place with {flag}."),
+    "place-unwritable": Cause(
+        "{path} cannot be written to: {trouble}.",
+        "Let the user of the collector ({uid}) write to {path} (fsGroup, readOnly, owner), or set {flag}.",
+    ),
+    "place-full": Cause(
+        "{path} has {free} left.", "Make room on the volume of {path}, or choose another place with {flag}."
+    ),
+    "place-small": Cause(
+        "{path} has {free} left, and up to {wanted} are to go there.",
+        "Make the volume of {path} larger by {more}, or lower {cap}.",
+    ),
+    "internal": Cause("The check itself failed: {trouble}", "Report it, with the flags and this line."),
+}
+"""Name -> case."""
+
+
+def words_of(cause: str, known: Mapping[str, object]) -> tuple[str, str]:
+    """Words and remedy of a case, filled with what is known."""
+    found = REMEDIES.get(cause) or CAUSES[cause]
+    return found.words.format_map(known), found.remedy.format_map(known)
