@@ -66,17 +66,16 @@ class Result(NamedTuple):
         return worst(self.findings)
 
 
-async def examine(options: Options, told: Callable[[Result], None] = lambda _result: None) -> list[Result]:
-    """Go through all checks; `told` hears of each as it ends. Raises UsageError for a source that means nothing."""
+async def examine(options: Options, begins: Callable[[Check], None] = lambda _check: None) -> list[Result]:
+    """Go through all checks; `begins` hears of each before it. Raises UsageError for a source that means nothing."""
     results = []
     async with AsyncExitStack() as closing:
         patient = Patient(options, closing)
         if patient.aggregated:
             patient.facts.add("second server")
         for check in CHECKS:
-            result = Result(check, await _findings(check, patient))
-            results.append(result)
-            told(result)
+            begins(check)
+            results.append(Result(check, await _findings(check, patient)))
     return results
 
 

@@ -65,14 +65,17 @@ def main(arguments: Sequence[str]) -> int:
         # What the parts of the collector say while they are looked at is what the findings say.
         for name in ("collector", "sinks"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    results = uvloop.run(examine(asked.options))
-    if asked.output == "json":
-        sys.stdout.write(json.dumps(view.document(results), indent=2) + "\n")
+    console = Console(highlight=False)
+    if asked.output == "table" and console.is_terminal:
+        with console.status("...") as status:
+            results = uvloop.run(
+                examine(asked.options, lambda check: status.update(f"{check.name}: {check.about} ..."))
+            )
+        console.print(view.table(results))
     else:
-        console = Console(highlight=False)
-        if console.is_terminal:
-            console.print(view.table(results))
-        else:
-            sys.stdout.write(view.plain(results))
+        results = uvloop.run(examine(asked.options))
+        text = json.dumps(view.document(results), indent=2) + "\n" if asked.output == "json" else view.plain(results)
+        sys.stdout.write(text)
+    if asked.output == "table":
         sys.stdout.write(view.summary(results) + "\n")
     return BROKEN if any(result.state is State.BROKEN for result in results) else 0

@@ -17,7 +17,7 @@ from collector.api.causes import CAUSES
 from collector.core.entities import EntityTable
 from collector.core.light import LightStore
 from collector.doctor.finding import Finding, State, fine, skipped, wrong
-from collector.doctor.patient import Dated, Patient
+from collector.doctor.patient import Dated, Instead, Patient
 from collector.errors import FetchError, ScrapeError, StartError
 from collector.kubelets import preparation
 from collector.options import SECOND
@@ -146,8 +146,9 @@ async def _round(patient: Patient, client: _Client, plan: SourcePlan[S], what: s
     now = time.time_ns()
     await rounds.ask(now - options.metric_resolution, now, take, together=1)
     if plan.fallback is not None:
-        served = {node for node, path in client.failed if path == plan.first.path}
-        patient.instead |= {(node, what): plan.fallback.path for node in served & answers.keys()}
+        for (node, path), error in client.failed.items():
+            if path == plan.first.path:
+                patient.instead[node, what] = Instead(plan.fallback.path, error)
     for node, kind, path in failing:
         paths = [path] if kind == ADDITION or plan.fallback is None else [plan.fallback.path, path]
         answers[node][kind] = _trouble(patient, client, node, path, paths)
@@ -243,8 +244,11 @@ def _answers(patient: Patient, kind: str, what: str) -> list[Finding]:
     for node, answers in _known(patient):
         error = answers.get(kind)
         before = answers.get(FULL) if kind != FULL else None
-        if error is None:
-            found.append(fine(f"{patient.instead.get((node, kind), what)} can be read", node))
+        instead = patient.instead.get((node, kind))
+        if error is None and instead is not None and instead.error.reason == "forbidden":
+            found.append(_finding(patient, node, kind, instead.error, State.WARNING))
+        elif error is None:
+            found.append(fine(f"{what if instead is None else instead.path} can be read", node))
         elif stage_of(error) != "answer" or (before is not None and _reason(before) == _reason(error)):
             found.append(skipped("it did not get so far, see above", node))
         else:
@@ -252,14 +256,16 @@ def _answers(patient: Patient, kind: str, what: str) -> list[Finding]:
     return found
 
 
-def _finding(patient: Patient, node: str, kind: str, error: BaseException | None) -> Finding:
+def _finding(
+    patient: Patient, node: str, kind: str, error: BaseException | None, state: State = State.BROKEN
+) -> Finding:
     assert error is not None, "only troubles are told"
     verb = "create" if kind == FULL and patient.settings.key == "kubernetes" else "get"
     right = f"{verb} {_RIGHT_FOR[kind]}"
     if _reason(error) == "forbidden" and "identity" in patient.facts and right not in patient.facts:
         return skipped(f"refused, since the right to {right} is missing, see above", node)
     words = str(error).removeprefix(f"node {node}: ")
-    return wrong(_cause(error), node, trouble=f"It {words}" if words[:1].islower() else words, node=node)
+    return wrong(_cause(error), node, state=state, trouble=words, node=node)
 
 
 def _reason(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from collector.core.contracts import Sink
+from collector.errors import FetchError
 from collector.kube.connection import ApiConnection
 from collector.kube.listers import NodeLister
 from collector.kubelets import Kubelets
@@ -18,6 +19,13 @@ class Dated(NamedTuple):
     date: float
     sent: float
     received: float
+
+
+class Instead(NamedTuple):
+    """A path that was read in the place of another, and what was said to that one."""
+
+    path: str
+    error: FetchError
 
 
 @dataclass(slots=True)
@@ -38,8 +46,8 @@ class Patient:
     """`the API server` or `node X` -> its latest answer"""
     asked: dict[str, dict[str, BaseException | None]] | None = None
     """Node -> what was asked of it (`full`, `light`, `addition`) -> what went wrong; None before kubelets are asked"""
-    instead: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(node, what was asked) -> the path that was read, where the kubelet does not serve the first"""
+    instead: dict[tuple[str, str], Instead] = field(default_factory=dict)
+    """(node, what was asked) -> what was read, where the kubelet does not serve the first"""
     sinks: list[tuple[str, Sink]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

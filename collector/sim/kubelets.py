@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol
 
 from collector.errors import StartError
-from collector.sim.access import kubelet_refusal
+from collector.sim.access import FORBIDDEN_TOKEN, kubelet_refusal
 from collector.sim.config import SimConfig
 from collector.sim.faults import Fault, FaultKind
 from collector.sim.http import Answer, KubeletProtocol, Request
@@ -64,6 +64,8 @@ class Kubelets:
         self.port = 0
         self.token = config.token
         """The bearer token that may everything."""
+        self.forbidden: set[str] = set()
+        """Subresources of nodes (`stats`, `metrics`) that nobody has the right to read."""
         self.ahead: dict[int, int] = {}
         """Node -> seconds by which its clock is ahead of the others', as far as the Date of its answers tells."""
 
@@ -136,7 +138,8 @@ class Kubelets:
             return _text(200, b"ok")
         subresource = "stats" if path.startswith("/stats") else "metrics"
         verb = "create" if request.method == "POST" else "get"
-        refusal = kubelet_refusal(request.authorization, self.token, subresource, verb)
+        shown = FORBIDDEN_TOKEN if subresource in self.forbidden else request.authorization
+        refusal = kubelet_refusal(shown, self.token, subresource, verb)
         if refusal is not None:
             return _text(*refusal)
         if request.path == "/stats/container/":
