@@ -97,6 +97,9 @@ REMEDIES: Mapping[str, Cause] = {
     "sink-unauthorized": Cause("{trouble}", "Correct {credentials} in {flag}."),
     "sink-forbidden": Cause("{trouble}", "{grant}"),
     "sink-no-database": Cause("{trouble}", "{create}"),
+    "sink-other-api": Cause(
+        "{trouble}", "Choose the API that this server has in {flag}: InfluxDB before 1.8 api=v1, from 2 on api=v2."
+    ),
     "sink-refused": Cause("{trouble}", "See the log of that server; if it is not InfluxDB, correct {flag}."),
     "history-unusable": Cause("{trouble}", "Correct --historical-source, or leave it out."),
     "history-unreadable": Cause("{trouble}", "{way_out}"),

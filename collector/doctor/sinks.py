@@ -1,6 +1,7 @@
 """Sinks, each asked whether it would take points, and the past, asked whether it can be read."""
 
 import asyncio
+import re
 import time
 from typing import Final
 
@@ -68,9 +69,21 @@ def _refused(text: str, subject: str, error: ExportError) -> Finding:
         else f'On that server, as an administrator: CREATE DATABASE "{database}"; then GRANT WRITE ON "{database}" TO '
         f'"{user}"',
     }
-    causes = {None: "sink-unreachable", 401: "sink-unauthorized", 403: "sink-forbidden", 404: "sink-no-database"}
-    missing = error.status != 404 or "not found" in str(error)
-    return wrong(causes.get(error.status, "sink-refused") if missing else "sink-refused", subject, known=known)
+    # What is not there with a 404 is the database or the bucket, unless it is the path.
+    other = error.status == 404 and not re.search(
+        "database|bucket", str(error).partition(" answered ")[2].split(" (")[0]
+    )
+    cause = "sink-other-api" if other else _CAUSES.get(error.status, "sink-refused")
+    return wrong(cause, subject, known=known)
+
+
+_CAUSES: Final = {
+    None: "sink-unreachable",
+    401: "sink-unauthorized",
+    403: "sink-forbidden",
+    404: "sink-no-database",
+}
+"""Status of the answer -> row of REMEDIES."""
 
 
 async def past(patient: Patient) -> list[Finding]:
