@@ -132,12 +132,8 @@ async def identity(patient: Patient) -> list[Finding]:
     except KubernetesError as error:
         return [wrong("identity-unknown", trouble=error)]
     if status == 401:
-        how = (
-            "delete the pod, so that it gets a new token of its service account"
-            if patient.settings.in_cluster
-            else "put a token or client certificate of this cluster there that is not expired"
-        )
-        return [wrong("identity-refused", origin=endpoint.origin, how=how)]
+        cause = "identity-refused-pod" if patient.settings.in_cluster else "identity-refused"
+        return [wrong(cause, origin=endpoint.origin)]
     patient.facts.add("identity")
     if status in {403, 404}:
         patient.user = await _claimed(connection) or "this user"

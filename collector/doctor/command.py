@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
@@ -19,7 +20,8 @@ from collector.options import Options, parse
 USAGE = """Usage: heapster doctor [flags of the collector] [--output table|json]
 
 Whether the collector could run with these flags, and what to change where it could not: put `doctor` before the
-arguments of a Deployment. Nothing is started, and nothing that lasts is written anywhere. See docs/doctor.md.
+arguments of a Deployment. Without any flag those of the collector that is process 1 count, which in its own container
+it is. Nothing is started, and nothing that lasts is written anywhere. See docs/doctor.md.
 
 Exit status: 0 nothing is broken, 1 something is, 2 the command line cannot be read. `heapster --help` lists the flags.
 """
@@ -48,7 +50,20 @@ def parsed(arguments: Sequence[str]) -> Asked:
         output = value if equals else next(remaining, "")
         if output not in _OUTPUTS:
             raise UsageError(f"doctor: --output is {output!r}: choose {' or '.join(_OUTPUTS)}")
-    return Asked(parse(rest).validated(), output)
+    return Asked(parse(rest or running_flags()).validated(), output)
+
+
+def running_flags(command_line: Path = Path("/proc/1/cmdline")) -> list[str]:
+    """The flags of the collector whose command line that is; none where it is another program's."""
+    try:
+        words = command_line.read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+    except OSError:
+        return []
+    # `heapster ...`, `python /usr/bin/heapster ...`, or `python -m collector ...`
+    for i, word in enumerate(words[:3]):
+        if Path(word).name == "heapster" or (word == "collector" and words[i - 1] == "-m"):
+            return words[i + 1 :]
+    return []
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,13 +26,22 @@ REMEDIES: Mapping[str, Cause] = {
         "{url} does not answer within {limit}.",
         "Let the collector reach it: routes, network policies and firewalls between the two.",
     ),
-    "api-broken": Cause("{url} breaks the connection off: {trouble}.", "Is this the port of an API server? {origin}"),
+    "api-broken": Cause(
+        "{url} breaks the connection off: {trouble}.", "Correct scheme and port of the API server in {origin}."
+    ),
     "api-other": Cause(
         "{url} answers status {status}, and no version of Kubernetes.",
         "Correct the address in {origin}: something else than an API server is there.",
     ),
     # Who we are, and what we may.
-    "identity-refused": Cause("The credentials of {origin} are not accepted (401).", "Renew them: {how}."),
+    "identity-refused": Cause(
+        "The credentials of {origin} are not accepted (401).",
+        "Renew them: put a token or client certificate of this cluster there that is not expired.",
+    ),
+    "identity-refused-pod": Cause(
+        "The token of this pod's service account is not accepted (401).",
+        "Delete the pod, so that it gets a new one; see that its service account is still there.",
+    ),
     "identity-anonymous": Cause(
         "The API server takes us for {user}.", "Give credentials: {origin} has none that it knows."
     ),
@@ -54,7 +63,7 @@ REMEDIES: Mapping[str, Cause] = {
     ),
     # Nodes and kubelets: see also CAUSES.
     "nodes-unreadable": Cause("{trouble}", "See what the API server says; it must list nodes."),
-    "no-nodes": Cause("The cluster has no nodes.", "Is this the cluster that is meant? {origin}"),
+    "no-nodes": Cause("The cluster has no nodes.", "See that {origin} names the cluster that is meant."),
     "kubelet-client": Cause("{trouble}", "Name readable PEM files with the flags that are named here."),
     "kubelet-no-connection": Cause(
         "{trouble}; not even a connection is made.",
@@ -94,15 +103,31 @@ REMEDIES: Mapping[str, Cause] = {
     # Sinks and the past.
     "sink-malformed": Cause("{trouble}", "Correct {flag}."),
     "sink-unreachable": Cause("{trouble}", "Start the server, or correct the address in {flag}."),
-    "sink-unauthorized": Cause("{trouble}", "Correct {credentials} in {flag}."),
-    "sink-forbidden": Cause("{trouble}", "{grant}"),
-    "sink-no-database": Cause("{trouble}", "{create}"),
+    "sink-unauthorized": Cause("{trouble}", "Correct user= and pw= in {flag}."),
+    "sink-forbidden": Cause("{trouble}", 'On that server: GRANT WRITE ON "{database}" TO "{user}"'),
+    "sink-no-database": Cause(
+        "{trouble}",
+        'On that server, as an administrator: CREATE DATABASE "{database}"; then GRANT WRITE ON "{database}" '
+        'TO "{user}"',
+    ),
+    "sink-unauthorized-v2": Cause("{trouble}", "Correct token= or token_file= in {flag}."),
+    "sink-forbidden-v2": Cause("{trouble}", "Give the token the right to write to the bucket of {flag}."),
+    "sink-no-bucket": Cause("{trouble}", "Make the bucket on that server, or correct org= and bucket= in {flag}."),
     "sink-other-api": Cause(
         "{trouble}", "Choose the API that this server has in {flag}: InfluxDB before 1.8 api=v1, from 2 on api=v2."
     ),
     "sink-refused": Cause("{trouble}", "See the log of that server; if it is not InfluxDB, correct {flag}."),
     "history-unusable": Cause("{trouble}", "Correct --historical-source, or leave it out."),
-    "history-unreadable": Cause("{trouble}", "{way_out}"),
+    "history-files": Cause(
+        "{trouble}", "See what is wrong with the files, or move the directory away: a new one is made."
+    ),
+    "history-unauthorized": Cause(
+        "{trouble}", "Correct user= and pw= in --historical-source and in the --sink like it."
+    ),
+    "history-forbidden": Cause("{trouble}", 'On that server: GRANT ALL ON "{database}" TO "{user}"'),
+    "history-unreachable": Cause(
+        "{trouble}", "Start that server, or correct the address in --historical-source and in the --sink like it."
+    ),
     # APIServices.
     "apiservice-absent": Cause(
         "There is no APIService {subject}: nobody is sent to us.",
@@ -163,6 +188,10 @@ REMEDIES: Mapping[str, Cause] = {
     "internal": Cause("The check itself failed: {trouble}", "Report it, with the flags and this line."),
 }
 """Name -> case."""
+
+
+OF_KUBELETS = ("node-not-ready", "node-without-address", *(name for name in CAUSES if name.startswith("kubelet-")))
+"""Rows of CAUSES that are used here, too."""
 
 
 def words_of(cause: str, known: Mapping[str, object]) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from collector.doctor.patient import Patient
 from collector.errors import ExportError, HistoryError, UsageError
 from collector.history.contracts import EntityKey
 from collector.uris import masked
-from collector.wanted import built_sinks, past_of
+from collector.wanted import EMBEDDED, built_sinks, past_of
 from sinks.base import SinkUri, build
+from sinks.influxdb.options import V2_OPTIONS
 
 PAST_NS: Final = 3600 * 1_000_000_000
 """How much of the past is asked for."""
@@ -54,36 +55,34 @@ async def _probed(text: str, sink: Sink) -> Finding:
 
 
 def _refused(text: str, subject: str, error: ExportError) -> Finding:
-    uri = SinkUri.parse(text)
-    database, user = uri.text("db", "k8s"), uri.text("user", uri.user or "root")
-    second = any(uri.has(name) for name in ("token", "token_file", "org", "bucket")) or uri.text("api") == "v2"
-    known = {
-        "trouble": error,
-        "flag": _flag(text),
-        "credentials": "token= or token_file=" if second else "user= and pw=",
-        "grant": "Give the token the right to write to the bucket."
-        if second
-        else f'On that server: GRANT WRITE ON "{database}" TO "{user}"',
-        "create": "Make the bucket on that server, or correct org= and bucket= in " + _flag(text) + "."
-        if second
-        else f'On that server, as an administrator: CREATE DATABASE "{database}"; then GRANT WRITE ON "{database}" TO '
-        f'"{user}"',
-    }
     # What is not there with a 404 is the database or the bucket, unless it is the path.
-    other = error.status == 404 and not re.search(
-        "database|bucket", str(error).partition(" answered ")[2].split(" (")[0]
-    )
-    cause = "sink-other-api" if other else _CAUSES.get(error.status, "sink-refused")
-    return wrong(cause, subject, known=known)
+    said = str(error).partition(" answered ")[2].split(" (")[0]
+    if error.status == 404 and not re.search("database|bucket", said):
+        cause = "sink-other-api"
+    else:
+        v1, v2 = _CAUSES.get(error.status, ("sink-refused", "sink-refused"))
+        cause = v2 if _second_api(text) else v1
+    return wrong(cause, subject, trouble=error, flag=_flag(text), known=_account(text))
+
+
+def _second_api(text: str) -> bool:
+    uri = SinkUri.parse(text)
+    return uri.text("api", "v2" if any(uri.has(name) for name in V2_OPTIONS) else "v1") == "v2"
+
+
+def _account(text: str) -> dict[str, object]:
+    """Of the sink `influxdb`: database and user."""
+    uri = SinkUri.parse(text)
+    return {"database": uri.text("db", "k8s"), "user": uri.text("user", uri.user or "root")}
 
 
 _CAUSES: Final = {
-    None: "sink-unreachable",
-    401: "sink-unauthorized",
-    403: "sink-forbidden",
-    404: "sink-no-database",
+    None: ("sink-unreachable", "sink-unreachable"),
+    401: ("sink-unauthorized", "sink-unauthorized-v2"),
+    403: ("sink-forbidden", "sink-forbidden-v2"),
+    404: ("sink-no-database", "sink-no-bucket"),
 }
-"""Status of the answer -> row of REMEDIES."""
+"""Status of the answer -> row of REMEDIES, with a user and with a token."""
 
 
 async def past(patient: Patient) -> list[Finding]:
@@ -100,17 +99,15 @@ async def past(patient: Patient) -> list[Finding]:
     try:
         names = await history.metric_names(EntityKey(Kind.CLUSTER), now - PAST_NS, now)
     except HistoryError as error:
-        return [wrong("history-unreadable", subject, trouble=error, way_out=_way_out(patient, str(error)))]
+        known = _account(named) if named else {}
+        return [wrong(_unreadable(named, str(error)), subject, trouble=error, known=known)]
     return [fine(f"can be read: {len(names)} metrics of the cluster in the last hour", subject)]
 
 
-def _way_out(patient: Patient, said: str) -> str:
-    named = patient.options.historical_source
-    if not named:
-        return "See what is wrong with the files, or move the directory away: a new one is made."
-    uri = SinkUri.parse(named)
+def _unreadable(named: str, said: str) -> str:
+    """Row of REMEDIES."""
+    if SinkUri.parse(named or EMBEDDED).key == EMBEDDED:
+        return "history-files"
     if "answered 401" in said:
-        return "Correct user= and pw= in --historical-source and in the --sink like it."
-    if "answered 403" in said or "not authorized" in said:
-        return f'On that server: GRANT ALL ON "{uri.text("db", "k8s")}" TO "{uri.text("user", uri.user or "root")}"'
-    return "Start that server, or correct the address in --historical-source and in the --sink like it."
+        return "history-unauthorized"
+    return "history-forbidden" if re.search("answered 403|not authorized", said) else "history-unreachable"

@@ -112,7 +112,7 @@ async def test_a_past_that_may_not_be_read(ward: Ward, server: Influxd) -> None:
     sink = f"influxdb:{server.url}?db=team&user=writer&pw=pass-of-writer"
     ward.flags |= {"sink": sink, "historical-source": sink}
     ((check, finding),) = await broken(ward)
-    assert (check, finding.cause) == ("history", "history-unreadable")
+    assert (check, finding.cause) == ("history", "history-forbidden")
     assert finding.remedy == 'On that server: GRANT ALL ON "team" TO "writer"'
 
 
@@ -129,7 +129,7 @@ async def test_a_history_whose_files_are_damaged(ward: Ward) -> None:
     table.mkdir(parents=True)
     (table / f"{datetime.now(UTC):%Y-%m-%dT%H}.000001-000060.parquet").write_bytes(b"no parquet")
     ((check, finding),) = await broken(ward)
-    assert (check, finding.cause) == ("history", "history-unreadable")
+    assert (check, finding.cause) == ("history", "history-files")
     assert finding.remedy == "See what is wrong with the files, or move the directory away: a new one is made."
 
 
