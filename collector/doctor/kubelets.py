@@ -234,9 +234,21 @@ def _stage(patient: Patient, stage: Stage, good: str) -> list[Finding]:
             found.append(_finding(patient, node, kind, answers[kind]))
         elif all(each is not None and STAGES.index(each) < STAGES.index(stage) for each in stages.values()):
             found.append(skipped("it was not reached, see above", node))
+        elif _silent(patient, node, answers) and (stage != "address" or _unasked(answers)):
+            found.append(skipped("it says nothing, see below", node))
         else:
             found.append(fine(good, node))
     return found
+
+
+def _silent(patient: Patient, node: str, answers: dict[str, BaseException | None]) -> bool:
+    """Whether it has neither answered anything nor refused: then nobody knows who it is, and whether we are let in."""
+    return f"node {node}" not in patient.dates and None not in answers.values()
+
+
+def _unasked(answers: dict[str, BaseException | None]) -> bool:
+    """Whether the deadline of the whole round came first."""
+    return all(error is not None and _reason(error) == "late" for error in answers.values())
 
 
 def _answers(patient: Patient, kind: str, what: str) -> list[Finding]:

@@ -1,12 +1,15 @@
 """Parts of the doctor by themselves: clocks, lines for people, nodes of every kind, pins that are read only, flags."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 import trustme
 
@@ -204,3 +207,63 @@ def test_the_flags_of_the_collector_in_this_container(tmp_path, words, flags):
     (tmp_path / "cmdline").write_bytes("".join(f"{word}\0" for word in words).encode())
     assert running_flags(tmp_path / "cmdline") == flags
     assert running_flags(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "scheme", "cause"),
+    [
+        (None, "http", "api-timeout"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "http", "api-other"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "http", "api-other"),
+        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "https", "api-broken"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "http", "api-broken"),
+    ],
+)
+async def test_what_is_no_api_server_is_told_as_what_it_is(monkeypatch, answer, scheme, cause):
+    monkeypatch.setattr(cluster, "_DEADLINE", aiohttp.ClientTimeout(total=0.3))
+
+    serving = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        await reader.read(1)
+        writer.write(answer or b"")
+        if answer is None:
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with AsyncExitStack() as closing:
+        source = f"kubernetes.summary_api:{scheme}://127.0.0.1:{port}?inClusterConfig=false"
+        patient = Patient(Options(source=(source,)), closing)
+        (finding,) = await cluster.api_server(patient)
+        assert finding.cause == cause
+        assert f"{scheme}://127.0.0.1:{port}" in finding.words
+        assert not patient.facts
+    server.close()
+    await asyncio.gather(*serving)
+    await server.wait_closed()
+
+
+async def test_of_a_kubelet_that_takes_connections_and_says_nothing_no_more_is_known(ward):
+    def silent() -> socket.socket:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((ward.cluster.addresses[0], ward.cluster.kubelet_port))
+        listening.listen()
+        return listening
+
+    await ward.cluster.set_fault(0, FaultKind.DOWN)
+    with silent():
+        results = await ward.examined()
+    ((check, finding),) = of_state(results, State.BROKEN)
+    assert (check, finding.subject, finding.cause) == ("kubelet-full", ward.nodes[0], "kubelet-timeout")
+    skipped = [(check, each.words) for check, each in of_state(results, State.SKIPPED) if each.subject == ward.nodes[0]]
+    assert skipped == [
+        ("kubelet-tls", "it says nothing, see below"),
+        ("kubelet-access", "it says nothing, see below"),
+        ("kubelet-light", "it did not get so far, see above"),
+    ]

@@ -120,6 +120,11 @@ async def hanging(ward: Ward) -> None:
     await ward.cluster.set_fault(0, FaultKind.HANG)
 
 
+async def hanging_longer_than_all_may(ward: Ward) -> None:
+    ward.flags |= {"node-timeout": "30s", "scrape-timeout": "2s"}
+    await ward.cluster.set_fault(0, FaultKind.HANG)
+
+
 async def garbage(ward: Ward) -> None:
     await ward.cluster.set_fault(1, Fault(FaultKind.GARBAGE))
 
@@ -282,6 +287,13 @@ SET_UPS = (
         "kubelet-full",
         first_node,
         "Look at the load of the node; --node-timeout gives kubelets more time.",
+    ),
+    SetUp(
+        "all kubelets together have no time",
+        hanging_longer_than_all_may,
+        "kubelet-full",
+        first_node,
+        "--scrape-timeout gives all nodes together more time.",
     ),
     SetUp(
         "kubelet says what nobody can read",
