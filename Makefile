@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test fuzz check bench bench-full bench-compare soak setup system docs lock clean
+.PHONY: demo test fuzz check bench bench-full bench-compare soak setup system docs lock sbom image-proof clean
 
 demo: setup            ## the main job on the simulated cluster: make demo ARGS="--cycles 2 --nodes 20"
 	$(BIN)/heapster demo $(ARGS)
@@ -36,7 +36,7 @@ bench-compare: setup   ## two revisions, pair by pair: make bench-compare OLD=v0
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: requirements-dev.lock pyproject.toml collector/sources/_projection.c
+$(VENV)/.ready: requirements-dev.lock pyproject.toml collector/sources/_projection.c collector/sources/_resource.c sinks/influxdb/_lines.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
@@ -54,6 +54,19 @@ lock:                  ## resolve the dependencies again (needs uv)
 	    pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \
 	    -c requirements.lock --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \
+	    --group image -o requirements-image.lock
+
+sbom:                  ## what the collector is made of, as CycloneDX: build/sbom.cdx.json
+	rm -rf build/sbom && $(PYTHON) -m venv build/sbom/heapster && $(PYTHON) -m venv build/sbom/tools
+	build/sbom/heapster/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	build/sbom/tools/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements-image.lock
+	build/sbom/heapster/bin/python -m pip uninstall --quiet --yes pip setuptools
+	build/sbom/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+	    --output-file build/sbom.cdx.json build/sbom/heapster/bin/python
+
+image-proof:           ## the Dockerfile's steps without a container engine: needs root and debootstrap, some minutes
+	$(PYTHON) .ci/image_steps.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info collector/sources/*.so
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info collector/sources/*.so sinks/influxdb/*.so

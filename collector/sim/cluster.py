@@ -3,7 +3,6 @@
 import ipaddress
 import math
 import resource
-import ssl
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,6 +11,7 @@ from typing import Any, Self
 
 import msgspec
 from aiohttp import web
+from OpenSSL import SSL
 
 from collector.errors import StartError, UsageError
 from collector.sim.apiserver import ApiServer
@@ -177,18 +177,18 @@ class SimulatedCluster:
         scheme = "https" if authority else "http"
         self.api_url = f"{scheme}://{self._api_address}:{runner.addresses[0][1]}"
 
-    def _contexts(self, authority: Authority | None) -> Callable[[int], ssl.SSLContext | None]:
+    def _contexts(self, authority: Authority | None) -> Callable[[int], SSL.Context | None]:
         """For each node its TLS context, shared by a run of nodes."""
-        contexts: dict[int, ssl.SSLContext] = {}
+        contexts: dict[int, SSL.Context] = {}
 
-        def context(node: int) -> ssl.SSLContext | None:
+        def context(node: int) -> SSL.Context | None:
             if authority is None:
                 return None
             run = node // NODES_PER_CERTIFICATE
             if run not in contexts:
                 nodes = slice(run * NODES_PER_CERTIFICATE, (run + 1) * NODES_PER_CERTIFICATE)
                 common_name = f"system:node-group:{run}"
-                contexts[run] = authority.context(common_name, self.node_names[nodes], self.addresses[nodes])
+                contexts[run] = authority.kubelet_context(common_name, self.node_names[nodes], self.addresses[nodes])
             return contexts[run]
 
         return context

@@ -7,11 +7,12 @@ Routes as on a real kubelet: /stats/summary (with or without a slash at its end)
 import errno
 import random
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
+
+from OpenSSL import SSL
 
 from collector.errors import StartError
 from collector.sim.access import FORBIDDEN_TOKEN, kubelet_refusal
@@ -24,6 +25,8 @@ _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body><h1>502 Bad 
 _RUNTIME_GONE = b"Internal Error: failed to list pod stats: rpc error: code = Unavailable desc = connection error\n"
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _PORT_ATTEMPTS = 20
+_CONGESTION = b"reno"
+"""Every kernel has it. A loopback needs no pacing, for which BBR, a common default, sets a timer now and again."""
 
 
 class NodeAnswers(Protocol):
@@ -50,7 +53,7 @@ class Kubelets:
         config: SimConfig,
         answers: NodeAnswers,
         addresses: tuple[str, ...],
-        contexts: Callable[[int], ssl.SSLContext | None],
+        contexts: Callable[[int], SSL.Context | None],
         started: float,
     ) -> None:
         self._config = config
@@ -201,6 +204,7 @@ def _bind(address: str, port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CONGESTION)
         listening.setblocking(False)
         listening.bind((address, port))
         listening.listen(64)
