@@ -48,15 +48,16 @@ REMEDIES: Mapping[str, Cause] = {
     "identity-unknown": Cause(
         "The API server does not say who we are: {trouble}.", "Give this user the ClusterRole system:basic-user."
     ),
-    "right-missing": Cause("{user} may not {what}.", "Add this rule to {role} of {user}: {rule}"),
+    "right-missing": Cause("{user} may not {what}.", "Add this rule to {role} of {user}, as in {manifest}: {rule}"),
     "right-delegator": Cause(
         "{user} may not {what}.",
-        "kubectl create clusterrolebinding heapster-auth-delegator --clusterrole=system:auth-delegator {binding}",
+        "kubectl create clusterrolebinding heapster-auth-delegator --clusterrole=system:auth-delegator {binding}, "
+        "as in {manifest}",
     ),
     "right-reader": Cause(
         "{user} may not {what}.",
         "kubectl -n kube-system create rolebinding heapster-auth-reader "
-        "--role=extension-apiserver-authentication-reader {binding}",
+        "--role=extension-apiserver-authentication-reader {binding}, as in {manifest}",
     ),
     "reviews-refused": Cause(
         "The API server does not say what we may: {trouble}.", "Give this user the ClusterRole system:basic-user."
@@ -131,8 +132,8 @@ REMEDIES: Mapping[str, Cause] = {
     # APIServices.
     "apiservice-absent": Cause(
         "There is no APIService {subject}: nobody is sent to us.",
-        "Apply an APIService {subject} whose spec.service is {service}, and --service-namespace and --service-name "
-        "with it.",
+        "kubectl apply -k manifests/overlays/metrics-api, or an APIService {subject} of your own whose spec.service is "
+        "{service} (--service-namespace, --service-name).",
     ),
     "apiservice-elsewhere": Cause(
         "It leads to {other}, not to {service}.",

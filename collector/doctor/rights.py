@@ -11,6 +11,7 @@ from collector.doctor.finding import Finding, fine, wrong
 from collector.doctor.patient import Patient
 from collector.errors import KubernetesError
 from collector.kube.apiservices import GROUP as REGISTRATION
+from collector.kube.apiservices import NAMES
 from collector.kube.auth_watch import NAME as CONFIG_MAP
 from collector.kube.lease import GROUP as COORDINATION
 from collector.kube.objectrequest import ask_for_object
@@ -21,6 +22,8 @@ from collector.sources.settings import SourceSettings
 AUTHORIZATION: Final = "authorization.k8s.io"
 _AUTHENTICATION: Final = "authentication.k8s.io"
 _AT_ONCE: Final = 8
+METRICS_API: Final = "manifests/components/metrics-api/rbac.yaml"
+AVAILABILITY: Final = "manifests/components/high-availability/rbac.yaml"
 _SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 
 
@@ -36,6 +39,8 @@ class Rule:
     """empty for the whole cluster"""
     name: str = ""
     """of the one object; empty for all of them"""
+    manifest: str = "manifests/base/rbac.yaml"
+    """where it stands"""
     granted_by: Literal["rule", "delegator", "reader"] = "rule"
     """which remedy: a rule in a role of ours, or one of Kubernetes' own roles"""
 
@@ -69,8 +74,9 @@ def wanted(options: Options, settings: SourceSettings) -> Iterator[Rule]:
         yield from _of_kubelets(settings, light=second and bool(options.light_resolution))
     if options.leader_elect:
         namespace = options.leader_elect_resource_namespace or own_namespace()
-        yield Rule(("get", "patch"), "leases", COORDINATION, namespace, options.leader_elect_resource_name)
-        yield Rule(("create",), "leases", COORDINATION, namespace)
+        name = options.leader_elect_resource_name
+        yield Rule(("get", "patch"), "leases", COORDINATION, namespace, name, AVAILABILITY)
+        yield Rule(("create",), "leases", COORDINATION, namespace, manifest=AVAILABILITY)
     if second:
         yield from _of_second_server(options)
 
@@ -88,14 +94,17 @@ def _of_kubelets(settings: SourceSettings, *, light: bool) -> Iterator[Rule]:
 def _of_second_server(options: Options) -> Iterator[Rule]:
     # Another kubeconfig's user is not the one that asks here.
     if not options.authentication_kubeconfig:
-        yield Rule(("create",), "tokenreviews", _AUTHENTICATION, granted_by="delegator")
+        yield Rule(("create",), "tokenreviews", _AUTHENTICATION, manifest=METRICS_API, granted_by="delegator")
         looked_up = not (options.client_ca_file and options.requestheader_client_ca_file)
         if looked_up and not options.authentication_skip_lookup:
-            yield Rule(("get",), "configmaps", "", "kube-system", CONFIG_MAP, granted_by="reader")
+            yield Rule(("get",), "configmaps", "", "kube-system", CONFIG_MAP, METRICS_API, "reader")
     if not options.authorization_kubeconfig:
-        yield Rule(("create",), "subjectaccessreviews", AUTHORIZATION, granted_by="delegator")
+        yield Rule(("create",), "subjectaccessreviews", AUTHORIZATION, manifest=METRICS_API, granted_by="delegator")
     patched = options.patch_apiservices and not options.tls_cert_file
-    yield Rule(("get", "patch") if patched else ("get",), "apiservices", REGISTRATION)
+    for name in NAMES:
+        yield Rule(
+            ("get", "patch") if patched else ("get",), "apiservices", REGISTRATION, name=name, manifest=METRICS_API
+        )
 
 
 async def rights(patient: Patient) -> list[Finding]:
@@ -123,8 +132,18 @@ async def rights(patient: Patient) -> list[Finding]:
 def _missing(user: str, rule: Rule, verbs: tuple[str, ...]) -> Finding:
     kind, what = f"Role in namespace {rule.namespace}" if rule.namespace else "ClusterRole", rule.what(verbs)
     if rule.granted_by == "rule":
-        return wrong("right-missing", rule.resource, user=user, what=what, role=f"a {kind}", rule=rule.text(verbs))
-    return wrong(f"right-{rule.granted_by}", rule.resource, user=user, what=what, binding=_binding(user))
+        return wrong(
+            "right-missing",
+            rule.resource,
+            user=user,
+            what=what,
+            role=f"a {kind}",
+            rule=rule.text(verbs),
+            manifest=rule.manifest,
+        )
+    return wrong(
+        f"right-{rule.granted_by}", rule.resource, user=user, what=what, binding=_binding(user), manifest=rule.manifest
+    )
 
 
 def _binding(user: str) -> str:

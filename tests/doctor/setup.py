@@ -56,7 +56,7 @@ class Ward:
             "leader-elect": "true",
             "leader-elect-resource-namespace": "kube-system",
             "service-namespace": "kube-system",
-            "node-timeout": "1s",
+            "node-timeout": "8s",
             "sink": f"history:{self.directory}/history",
             "spool-dir": f"{self.directory}/spool",
             "warm-dir": f"{self.directory}/warm",

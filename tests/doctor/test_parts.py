@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -12,6 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 
 from collector.api.causes import CAUSES
 from collector.doctor import clocks, cluster, view
@@ -141,8 +143,10 @@ async def test_pins_are_checked_and_none_is_kept(ward, tmp_path):
 async def test_a_certificate_for_another_name_or_time_has_a_remedy_of_its_own(
     ward, tmp_path, name, ends, cause, verified
 ):
-    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name, not_after=ends).configure_cert(context)
+    authority, context = trustme.CA(), SSL.Context(SSL.TLS_SERVER_METHOD)
+    pair = authority.issue_cert(name, not_after=ends)
+    context.use_certificate(x509.load_pem_x509_certificate(pair.cert_chain_pems[0].bytes()))
+    context.use_privatekey(load_pem_private_key(pair.private_key_pem.bytes(), None))
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     # The first node alone shows it, from its next start on.
     contexts = ward.cluster._kubelets._contexts
@@ -256,6 +260,7 @@ async def test_of_a_kubelet_that_takes_connections_and_says_nothing_no_more_is_k
         listening.listen()
         return listening
 
+    ward.flags["node-timeout"] = "2s"
     await ward.cluster.set_fault(0, FaultKind.DOWN)
     with silent():
         results = await ward.examined()

@@ -117,11 +117,12 @@ async def down(ward: Ward) -> None:
 
 
 async def hanging(ward: Ward) -> None:
+    ward.flags["node-timeout"] = "2s"
     await ward.cluster.set_fault(0, FaultKind.HANG)
 
 
 async def hanging_longer_than_all_may(ward: Ward) -> None:
-    ward.flags |= {"node-timeout": "30s", "scrape-timeout": "2s"}
+    ward.flags |= {"node-timeout": "30s", "scrape-timeout": "3s"}
     await ward.cluster.set_fault(0, FaultKind.HANG)
 
 
@@ -163,6 +164,12 @@ def bundle_of_nobody(ward: Ward) -> None:
     ward.flags["patch-apiservices"] = "false"
 
 
+def rule_of(resource: str, verb: str) -> str:
+    """To be formatted, and so with its braces twice."""
+    rule = f'{{{{apiGroups: [""], resources: [{resource}], verbs: [{verb}]}}}}'
+    return f"Add this rule to a ClusterRole of {USER}, as in manifests/base/rbac.yaml: {rule}"
+
+
 SET_UPS = (
     SetUp(
         "no kubeconfig",
@@ -198,21 +205,22 @@ SET_UPS = (
         revoked("watch", "pods"),
         "rights",
         only("pods"),
-        f'Add this rule to a ClusterRole of {USER}: {{{{apiGroups: [""], resources: [pods], verbs: [watch]}}}}',
+        rule_of("pods", "watch"),
     ),
     SetUp(
         "no right to read statistics",
         revoked("get", "nodes/stats"),
         "rights",
         only("nodes/stats"),
-        f'Add this rule to a ClusterRole of {USER}: {{{{apiGroups: [""], resources: [nodes/stats], verbs: [get]}}}}',
+        rule_of("nodes/stats", "get"),
     ),
     SetUp(
         "no right to make the lease",
         revoked("create", "leases.coordination.k8s.io"),
         "rights",
         only("leases"),
-        f"Add this rule to a Role in namespace kube-system of {USER}: "
+        f"Add this rule to a Role in namespace kube-system of {USER}, as in "
+        "manifests/components/high-availability/rbac.yaml: "
         '{{apiGroups: ["coordination.k8s.io"], resources: [leases], verbs: [create]}}',
     ),
     SetUp(
@@ -221,7 +229,7 @@ SET_UPS = (
         "rights",
         only("tokenreviews"),
         "kubectl create clusterrolebinding heapster-auth-delegator --clusterrole=system:auth-delegator "
-        "--serviceaccount=kube-system:heapster",
+        "--serviceaccount=kube-system:heapster, as in manifests/components/metrics-api/rbac.yaml",
     ),
     SetUp(
         "no reader of the front proxy's CA",
@@ -229,14 +237,15 @@ SET_UPS = (
         "rights",
         only("configmaps"),
         "kubectl -n kube-system create rolebinding heapster-auth-reader "
-        "--role=extension-apiserver-authentication-reader --serviceaccount=kube-system:heapster",
+        "--role=extension-apiserver-authentication-reader --serviceaccount=kube-system:heapster, as in "
+        "manifests/components/metrics-api/rbac.yaml",
     ),
     SetUp(
         "no right to list nodes",
         revoked("list", "nodes"),
         "rights",
         only("nodes"),
-        f'Add this rule to a ClusterRole of {USER}: {{{{apiGroups: [""], resources: [nodes], verbs: [list]}}}}',
+        rule_of("nodes", "list"),
     ),
     SetUp(
         "no address of that type",
@@ -342,8 +351,8 @@ SET_UPS = (
         lambda ward: ward.cluster.api.apiservices.objects.clear(),
         "apiservices",
         only(TOP),
-        f"Apply an APIService {TOP} whose spec.service is kube-system/heapster, and --service-namespace and "
-        "--service-name with it.",
+        f"kubectl apply -k manifests/overlays/metrics-api, or an APIService {TOP} of your own whose spec.service is "
+        "kube-system/heapster (--service-namespace, --service-name).",
     ),
     SetUp(
         "metrics-server has the APIService",
