@@ -10,18 +10,21 @@ from typing import NamedTuple
 import uvloop
 from rich.console import Console
 
-from collector.doctor import view
+from collector.doctor import series, view
 from collector.doctor.checks import examine
 from collector.doctor.finding import State
 from collector.errors import CommandLineError, UsageError
 from collector.logs import configure
 from collector.options import Options, parse
 
-USAGE = """Usage: heapster doctor [flags of the collector] [--output table|json]
+USAGE = """Usage: heapster doctor [flags of the collector] [--output table|json] [--series]
 
 Whether the collector could run with these flags, and what to change where it could not: put `doctor` before the
 arguments of a Deployment. Without any flag those of the collector that is process 1 count, which in its own container
 it is. Nothing is started, and nothing that lasts is written anywhere. See docs/doctor.md.
+
+--series says instead how many series and points the InfluxDB sinks would write, by namespace and measurement: two real
+scrapes are made, and nothing is sent.
 
 Exit status: 0 nothing is broken, 1 something is, 2 the command line cannot be read. `heapster --help` lists the flags.
 """
@@ -29,6 +32,7 @@ Exit status: 0 nothing is broken, 1 something is, 2 the command line cannot be r
 BROKEN = 1
 _OUTPUTS = ("table", "json")
 _NAMES = ("--output", "-o")
+_SERIES = "--series"
 
 
 class Asked(NamedTuple):
@@ -36,21 +40,25 @@ class Asked(NamedTuple):
 
     options: Options
     output: str
+    series: bool
 
 
 def parsed(arguments: Sequence[str]) -> Asked:
     """Raises UsageError, which names every fault; without any: help was asked for."""
-    rest, output = [], _OUTPUTS[0]
+    rest, output, counted = [], _OUTPUTS[0], False
     remaining = iter(arguments)
     for argument in remaining:
         name, equals, value = argument.partition("=")
+        if argument == _SERIES:
+            counted = True
+            continue
         if name not in _NAMES:
             rest.append(argument)
             continue
         output = value if equals else next(remaining, "")
         if output not in _OUTPUTS:
             raise UsageError(f"doctor: --output is {output!r}: choose {' or '.join(_OUTPUTS)}")
-    return Asked(parse(rest or running_flags()).validated(), output)
+    return Asked(parse(rest or running_flags()).validated(), output, counted)
 
 
 def running_flags(command_line: Path = Path("/proc/1/cmdline")) -> list[str]:
@@ -67,7 +75,7 @@ def running_flags(command_line: Path = Path("/proc/1/cmdline")) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Examine, show, and say by the exit status whether anything is broken. Raises UsageError."""
+    """Examine, show, and say by the exit status whether anything is broken. Raises HeapsterError."""
     try:
         asked = parsed(arguments)
     except CommandLineError as error:
@@ -81,6 +89,8 @@ def main(arguments: Sequence[str]) -> int:
         for name in ("collector", "sinks"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     console = Console(highlight=False)
+    if asked.series:
+        return _counted(asked, console)
     if asked.output == "table" and console.is_terminal:
         with console.status("...") as status:
             results = uvloop.run(
@@ -94,3 +104,16 @@ def main(arguments: Sequence[str]) -> int:
     if asked.output == "table":
         sys.stdout.write(view.summary(results) + "\n")
     return BROKEN if any(result.state is State.BROKEN for result in results) else 0
+
+
+def _counted(asked: Asked, console: Console) -> int:
+    if asked.output == "table" and console.is_terminal:
+        with console.status("...") as status:
+            found = uvloop.run(series.preview(asked.options, told=status.update))
+    else:
+        found = uvloop.run(series.preview(asked.options))
+    if asked.output == "json":
+        sys.stdout.write(json.dumps([series.document(each) for each in found], indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join("".join(series.text(each)) for each in found))
+    return 0
