@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
@@ -26,6 +26,7 @@ from collector.sources.endpoints import RESOURCE_PATH, Body, S, SourcePlan, ligh
 from collector.sources.kubelet import KubeletClient
 from collector.sources.link import NotConnectedError
 from collector.sources.rounds import Question, Rounds
+from collector.sources.scrape import DECODED_TOGETHER
 from collector.sources.target import KubeletTarget
 from collector.sources.tls import OtherNameError
 from collector.sources.tokens import ClusterToken
@@ -46,6 +47,8 @@ _STAGE_OF: Final[dict[str, Stage]] = {
 }
 """Reason of a FetchError -> the check it belongs to; of all others it is the answer that is at fault."""
 
+FIRST_S: Final = 0.005
+"""More than --scrape-timeout for each node: the first round makes all connections, the next ones find them."""
 _DIAL_S: Final = 2.0
 _EXPIRED: Final = frozenset((9, 10))
 """X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED"""
@@ -127,24 +130,38 @@ async def _round(patient: Patient, client: _Client, plan: SourcePlan[S], what: s
         patient.nodes,
         plan,
         port=patient.settings.kubelet_port,
-        timeout_s=options.scrape_timeout / SECOND,
+        timeout_s=options.scrape_timeout / SECOND + FIRST_S * len(patient.nodes.items),
         concurrency=options.scrape_concurrency,
         prepare=client.prepare,
         addressing=patient.kubelets.addressing,
         states=patient.kubelets.states,
     )
 
+    kinds = (what,) if plan.addition is None else (what, ADDITION)
+    for state in patient.kubelets.states:
+        if state.target is not None:
+            answers.setdefault(state.node, {}).update(dict.fromkeys(kinds))
     failing: list[tuple[str, str, str]] = []
 
     def take(question: Question[S], sample: S | None) -> None:
-        node, endpoint = question.node.name, question.endpoint
-        kind = ADDITION if endpoint is plan.addition else what
-        answers.setdefault(node, {})[kind] = None
         if sample is None:
-            failing.append((node, kind, endpoint.path))
+            kind = ADDITION if question.endpoint is plan.addition else what
+            failing.append((question.node.name, kind, question.endpoint.path))
+
+    decode = plan.first.decode_together
+
+    def place(_: Sequence[Question[S]], bodies: Sequence[Body]) -> Sequence[bool]:
+        assert decode is not None, "given only where there is one"
+        return decode(bodies, time.time_ns())[1]
 
     now = time.time_ns()
-    await rounds.ask(now - options.metric_resolution, now, take, together=1)
+    await rounds.ask(
+        now - options.metric_resolution,
+        now,
+        take,
+        together=DECODED_TOGETHER,
+        place=place if decode is not None else None,
+    )
     if plan.fallback is not None:
         for (node, path), error in client.failed.items():
             if path == plan.first.path:
@@ -193,9 +210,10 @@ async def tls(patient: Patient) -> list[Finding]:
 
 async def access(patient: Patient) -> list[Finding]:
     """Whether each kubelet lets us in."""
-    if patient.kubelets.mode == "http":
+    found = _stage(patient, "access", "lets us in")
+    if patient.kubelets.mode == "http" and all(finding.state is not State.BROKEN for finding in found):
         return [skipped("over plain http kubelets ask nobody")]
-    return _stage(patient, "access", "lets us in")
+    return found
 
 
 async def full(patient: Patient) -> list[Finding]:
@@ -277,7 +295,9 @@ def _finding(
     if _reason(error) == "forbidden" and "identity" in patient.facts and right not in patient.facts:
         return skipped(f"refused, since the right to {right} is missing, see above", node)
     words = str(error).removeprefix(f"node {node}: ")
-    return wrong(_cause(error), node, state=state, trouble=words, node=node)
+    # The one who refuses a stranger over plain http would let us in over TLS.
+    plain = patient.kubelets.mode == "http" and _reason(error) == "unauthorized"
+    return wrong("kubelet-http-refuses" if plain else _cause(error), node, state=state, trouble=words, node=node)
 
 
 def _reason(error: BaseException) -> str:

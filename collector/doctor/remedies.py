@@ -93,6 +93,9 @@ REMEDIES: Mapping[str, Cause] = {
         "Kubelets are asked over plain http: nobody is identified, no token is sent.",
         "Set kubeletHttps=true in --source.",
     ),
+    "kubelet-http-refuses": Cause(
+        "{trouble}", "Set kubeletHttps=true in --source, and kubeletPort to the secure port (10250)."
+    ),
     "open-files": Cause(
         "This process may open {limit} files, and {nodes} nodes take {needed}.",
         "Raise the limit of open files to {needed}: ulimit -Hn, LimitNOFILE= of systemd, or the container runtime's.",

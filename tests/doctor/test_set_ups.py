@@ -550,3 +550,21 @@ async def test_a_full_disk(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
         f"Make room on the volume of {ward.directory}, or choose another place with "
         f"--sink=history:{ward.directory}/history."
     )
+
+
+async def test_plain_http_is_a_warning_and_a_refusal_there_has_its_own_remedy(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    async with SimulatedCluster(SimConfig(nodes=1, pods=1, containers=1, tls=False)) as cluster:
+        ward = Ward(cluster, tmp_path / "state")
+        ward.source["kubeletHttps"] = "false"
+        results = await ward.examined()
+        assert [(check, each.cause) for check, each in of_state(results, State.WARNING)] == [
+            ("kubelet-tls", "kubelet-http")
+        ]
+        ((check, finding),) = of_state(results, State.BROKEN)
+        assert (check, finding.cause) == ("kubelet-access", "kubelet-http-refuses")
+        assert finding.remedy == "Set kubeletHttps=true in --source, and kubeletPort to the secure port (10250)."
+        ward.cluster.set_kubelet_token("")
+        results = await ward.examined()
+    assert not of_state(results, State.BROKEN)
+    assert states(results)["kubelet-access"] is State.SKIPPED

@@ -6,10 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from collector.doctor.finding import Finding, State
+from collector.doctor.sinks import _probed
 from collector.history.layout import METRICS_TABLE
 from collector.sim import SimConfig, SimulatedCluster
+from sinks.base import build
 from sinks.history import HistorySink
 from tests.doctor.setup import Ward, of_state, states
 from tests.servers import Influxd, free_port, influxd, victoria_metrics
@@ -150,3 +154,36 @@ async def test_a_directory_in_use_is_told_with_its_owner(ward: Ward) -> None:
     assert not of_state(results, State.BROKEN)
     places = next(result.findings for result in results if result.check.name == "places")
     assert f"in use by process {os.getpid()}" in next(each.words for each in places if each.subject == "history")
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "options", "cause"),
+    [
+        (401, {"code": "unauthorized", "message": "unauthorized access"}, "token=t&bucket=b", "sink-unauthorized-v2"),
+        (403, {"code": "forbidden", "message": "insufficient permissions"}, "token=t&bucket=b", "sink-forbidden-v2"),
+        (404, {"code": "not found", "message": 'bucket "b" not found'}, "token=t&bucket=b", "sink-no-bucket"),
+        (404, {"message": "page not found"}, "token=t&bucket=b", "sink-other-api"),
+        (400, {"code": "invalid", "message": "org is required"}, "token=t&bucket=b", "sink-refused"),
+        (400, {"code": "invalid", "message": "writing requires points"}, "token=t&bucket=b", ""),
+        (503, {"message": "starting"}, "token=t&bucket=b", "sink-refused"),
+        (500, {"error": "engine is closed"}, "db=d", "sink-refused"),
+    ],
+)
+async def test_what_a_server_of_today_says(status: int, answer: dict[str, str], options: str, cause: str) -> None:
+    """By recorded words of InfluxDB 2: there is none here to ask."""
+    bodies = []
+
+    async def handle(request: web.Request) -> web.Response:
+        bodies.append(await request.read())
+        return web.json_response(answer, status=status)
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", handle)
+    async with TestServer(app) as server:
+        text = f"influxdb:http://127.0.0.1:{server.port}?{options}"
+        sink = build(text)
+        finding = await _probed(text, sink)
+        await sink.stop()
+    assert finding.cause == cause
+    assert set(bodies) <= {b"", b"# is this written to?\n"}
+    assert bool(finding.remedy) is bool(cause)
