@@ -183,13 +183,15 @@ class Rounds(Generic[S]):
         if self._fallbacks.known(question.node):
             return await self._fetched(question, fallback, start, end)
         try:
-            return await self._fetched(question, endpoint, start, end)
+            answer = await self._fetched(question, endpoint, start, end)
         except FetchError as error:
             if error.reason not in self.plan.not_served:
                 raise
             answer = await self._fetched(question, fallback, start, end)
             self._fallbacks.note(question.node, str(endpoint), str(fallback), error)
-            return answer
+        else:
+            self._fallbacks.served(question.node, str(endpoint))
+        return answer
 
     async def _fetched(self, question: Question[S], endpoint: Endpoint[S], start: int, end: int) -> Answer[S]:
         body = endpoint.question(start, end) if endpoint.question is not None else None
