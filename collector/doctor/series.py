@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from collector.app import Collector
+from collector.core.batch import DataBatch
 from collector.core.visibility import Visibility
 from collector.doctor.table import aligned
 from collector.durations import format_duration
@@ -48,19 +49,20 @@ class Tally:
     """(measurement, namespace) -> how many"""
     points: Counter[tuple[str, str]] = field(default_factory=Counter)
     """The same; with several lines of a series more than series."""
+    cut: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The same: series that the sink's series budget leaves out, which are none of `series`"""
     bytes: int = 0
     """of line protocol"""
 
-    def by(self, part: int) -> list[tuple[str, int, int]]:
-        """Name, series and points by measurement (0) or namespace (1), the most series first."""
-        series, points = Counter[str](), Counter[str]()
-        for key, count in self.series.items():
-            series[key[part]] += count
-        for key, count in self.points.items():
-            points[key[part]] += count
-        return [
-            (name, count, points[name]) for name, count in sorted(series.items(), key=lambda each: (-each[1], each[0]))
-        ]
+    def by(self, part: int) -> list[tuple[str, int, int, int]]:
+        """Name, series, points and cut series by measurement (0) or namespace (1), the most series first."""
+        sums = [Counter[str](), Counter[str](), Counter[str]()]
+        for total, counts in zip(sums, (self.series, self.points, self.cut), strict=True):
+            for key, count in counts.items():
+                total[key[part]] += count
+        series, points, cut = sums
+        names = sorted({*series, *cut}, key=lambda name: (-series[name], -cut[name], name))
+        return [(name, series[name], points[name], cut[name]) for name in names]
 
 
 def tally(sink: str, bodies: Iterable[bytes], resolution_ns: int) -> Tally:
@@ -106,10 +108,7 @@ async def preview(
         await asyncio.sleep(pause_s)
         batch = (await collector.tick(end + int(pause_s * SECOND))).batch
         return [
-            await asyncio.to_thread(
-                tally, text, (chunk.body for chunk in sink.encode(batch)), options.metric_resolution
-            )
-            for text, sink in sinks
+            await asyncio.to_thread(_foretold, text, sink, batch, options.metric_resolution) for text, sink in sinks
         ]
     finally:
         await collector.stop()
@@ -117,9 +116,18 @@ async def preview(
             await sink.stop()
 
 
+def _foretold(name: str, sink: InfluxdbSink, batch: DataBatch, resolution_ns: int) -> Tally:
+    found = tally(name, (chunk.body for chunk in sink.encode(batch)), resolution_ns)
+    for one in sink.preview(batch):
+        if one.cut:
+            found.cut[_plain(one.measurement.encode()), one.namespace or CLUSTER] += one.cut
+    return found
+
+
 def _influxdb_sinks(options: Options) -> list[tuple[str, InfluxdbSink]]:
     asked = [text for text in options.sink if SinkUri.parse(text).key == "influxdb"] or ["influxdb:"]
-    built = [(masked(text), build(text, visibility=Visibility(options.extended_metrics))) for text in asked]
+    visibility, separator = Visibility(options.extended_metrics), options.label_separator
+    built = [(masked(text), build(text, visibility=visibility, label_separator=separator)) for text in asked]
     found = [(text, sink) for text, sink in built if isinstance(sink, InfluxdbSink)]
     if not found:
         raise UsageError("no sink of --sink is an InfluxDB")
@@ -154,13 +162,16 @@ def text(found: Tally) -> Iterator[str]:
         f"{found.sink}: {total_series:,} series; {total_points:,} points and {found.bytes:,} bytes of lines every "
         f"{format_duration(found.resolution_ns)}, {a_day:,} points a day.\n"
     )
+    if found.cut:
+        yield f"The series budget cuts {found.cut.total():,} series more.\n"
+    further = ("cut",) if found.cut else ()
     for part, title in ((1, "namespace"), (0, "measurement")):
         rows = found.by(part)
         shown = [
-            (name, f"{series:,}", f"{points:,}", f"{100 * series / total_series:.0f} %")
-            for name, series, points in rows[:SHOWN]
+            (name, f"{series:,}", f"{points:,}", f"{100 * series / total_series:.0f} %", f"{cut:,}")[: 4 + len(further)]
+            for name, series, points, cut in rows[:SHOWN]
         ]
-        yield "\n" + aligned((title, "series", "points", "share"), shown)
+        yield "\n" + aligned((title, "series", "points", "share", *further), shown)
         if len(rows) > SHOWN:
             yield f"... and {len(rows) - SHOWN:,} more (--output json)\n"
 
@@ -171,14 +182,25 @@ def document(found: Tally) -> dict[str, Any]:
         "sink": found.sink,
         "series": found.series.total(),
         "points": found.points.total(),
+        "cut": found.cut.total(),
         "bytes": found.bytes,
         "resolution_seconds": found.resolution_ns / SECOND,
-        "namespaces": [{"namespace": name, "series": series, "points": points} for name, series, points in found.by(1)],
-        "measurements": [
-            {"measurement": name, "series": series, "points": points} for name, series, points in found.by(0)
-        ],
+        "namespaces": _documents(found, "namespace", 1),
+        "measurements": _documents(found, "measurement", 0),
         "cells": [
-            {"measurement": key[0], "namespace": key[1], "series": series, "points": found.points[key]}
-            for key, series in sorted(found.series.items())
+            {
+                "measurement": key[0],
+                "namespace": key[1],
+                "series": found.series[key],
+                "points": found.points[key],
+                "cut": found.cut[key],
+            }
+            for key in sorted({*found.series, *found.cut})
         ],
     }
+
+
+def _documents(found: Tally, title: str, part: int) -> list[dict[str, Any]]:
+    return [
+        {title: name, "series": series, "points": points, "cut": cut} for name, series, points, cut in found.by(part)
+    ]

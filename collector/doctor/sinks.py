@@ -26,7 +26,7 @@ async def sinks(patient: Patient) -> list[Finding]:
     options, findings = patient.options, []
     for text in options.sink:
         try:
-            sink = build(text, visibility=Visibility(options.extended_metrics))
+            sink = build(text, visibility=Visibility(options.extended_metrics), label_separator=options.label_separator)
         except UsageError as error:
             flag = _flag(text)
             findings.append(wrong("sink-malformed", masked(text), trouble=error, flag=flag))

@@ -41,7 +41,8 @@ at all. Who is written goes on; of new entities that do not all fit, the first b
 takes the same, and then the namespace gets no new series until midnight, series of changed labels included. The log
 says so once a day and namespace, and the ledger counts what is cut under `series_budget`. What an admitted entity
 gets later, such as a volume, is written and counted; a restart begins to count anew. The cluster, nodes and their
-system containers have no budget.
+system containers have no budget. `heapster doctor --series` tells beforehand what would be written and what would be
+cut.
 
 Before its first write the sink compares the types of the fields that the database has with its own (1.x), and says
 which will be refused. Only these are lost: from the second tick on each has a line of its own.

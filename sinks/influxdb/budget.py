@@ -208,7 +208,7 @@ class SeriesBudget:
             _logger.warning(
                 "series budget: namespace %s has written %d series since midnight UTC and may have %d; %d entities "
                 "with %d further series are not written, nor is any new one today; raise the option series_budget, "
-                "or write fewer series (schema=lean, labels=)",
+                "or write fewer series (schema=lean, labels=); `heapster doctor --series` counts them",
                 name,
                 self.used.get(name, 0),
                 self.limit,

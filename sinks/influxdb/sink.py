@@ -15,6 +15,7 @@ from sinks.base import SinkUri
 from sinks.influxdb.encoder import Chunk, LineEncoder
 from sinks.influxdb.layout import Place
 from sinks.influxdb.options import DEFAULT_CLUSTER_NAME, InfluxdbOptions
+from sinks.influxdb.preview import Planned, preview
 from sinks.influxdb.v1 import WireV1
 from sinks.influxdb.wire import Wire
 
@@ -76,6 +77,10 @@ class InfluxdbSink:
             policy=lambda: wire.policy_name,
             without_pod_ids="" if options.tagging.with_pod_id else NO_POD_IDS,
         )
+
+    def preview(self, batch: DataBatch) -> list[Planned]:
+        """What this sink, had it just been started, would write of a frozen batch and what it would cut."""
+        return preview(batch, self._options)
 
     @property
     def cut(self) -> Cut:

@@ -64,6 +64,27 @@ async def test_the_preview_has_rates_and_sends_nothing(cluster, tmp_path):
     assert [line.split()[0] for line in said.splitlines() if line.endswith("share")] == ["namespace", "measurement"]
 
 
+async def test_what_a_series_budget_would_cut_is_foretold(cluster, tmp_path):
+    ward = Ward(cluster, tmp_path)
+    sinks = {}
+    for budget in (0, 60):
+        ward.flags["sink"] = f"influxdb:http://127.0.0.1:{free_port()}?series_budget={budget}"
+        (sinks[budget],) = await preview(parsed([*ward.arguments, "--series"]).options, pause_s=1.5)
+    whole, limited = sinks.values()
+    assert not whole.cut
+    assert "cut" not in "".join(text(whole))
+    for name, series, _, cut in limited.by(1):
+        assert name == CLUSTER or series <= 60
+        assert name != CLUSTER or not cut
+    assert limited.cut.total() > 0
+    assert limited.series.total() + limited.cut.total() == whole.series.total()
+    assert f"The series budget cuts {limited.cut.total():,} series more." in "".join(text(limited))
+    shown = document(limited)
+    assert (
+        shown["cut"] == sum(each["cut"] for each in shown["namespaces"]) == sum(each["cut"] for each in shown["cells"])
+    )
+
+
 def test_a_series_of_several_lines_is_counted_once_and_names_are_unescaped():
     lines = (
         b"custom/a\\ b,namespace_name=x\\,y,type=pod value=1i 1\n"
@@ -73,5 +94,5 @@ def test_a_series_of_several_lines_is_counted_once_and_names_are_unescaped():
     found = tally("here", [lines], 10**9)
     assert found.series == {("custom/a b", "x,y"): 1, ("uptime", CLUSTER): 1}
     assert found.points == {("custom/a b", "x,y"): 2, ("uptime", CLUSTER): 1}
-    assert found.by(1) == [(CLUSTER, 1, 1), ("x,y", 1, 2)]
+    assert found.by(1) == [(CLUSTER, 1, 1, 0), ("x,y", 1, 2, 0)]
     assert found.bytes == len(lines)
