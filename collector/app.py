@@ -14,7 +14,7 @@ from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.entities import EntityTable
 from collector.core.light import LightStore
-from collector.core.metrics import DYNAMIC_LIMIT, Kind, MetricTable
+from collector.core.metrics import DYNAMIC_LIMIT, DYNAMIC_OF_A_NODE, Kind, MetricTable
 from collector.core.store import MetricStore
 from collector.durations import format_duration
 from collector.errors import StartError
@@ -208,6 +208,7 @@ class Collector:
             clock=self._clock,
             addressing=self.kubelets.addressing,
             states=self.kubelets.states,
+            max_entities=options.max_answer_entities,
         )
         self._manager = Manager(
             self._source,
@@ -307,10 +308,11 @@ class Collector:
             self._refused_metrics = len(metrics.refused)
             log.warning(
                 "%d application metrics and requested resources are left out, such as %s: there are more names of them "
-                "than the %d that are kept",
+                "than the %d that are kept, or a node was the first to report more than %d of them",
                 len(metrics.refused),
                 min(metrics.refused),
                 DYNAMIC_LIMIT,
+                DYNAMIC_OF_A_NODE,
             )
 
     def _ticked(self, tick: Tick) -> None:

@@ -58,6 +58,7 @@ class LightCadence:
             clock=clock,
             addressing=kubelets.addressing,
             states=kubelets.states,
+            max_entities=options.max_answer_entities,
         )
         self._metrics = metrics
         self._source = LightScrape(rounds, self.store, resolution_ns=resolution, told=self._told, clock=clock)

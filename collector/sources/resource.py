@@ -24,6 +24,7 @@ from collector.core.light import CPU, MEMORY, SAMPLED, START, SWAP, TIME, LightS
 from collector.core.sample import ABSENT
 from collector.errors import DecodeError
 from collector.sources.promtext import read_labels
+from collector.sources.stats import MAX_NAME
 
 CONTAINERS: Final[Mapping[bytes, int]] = {
     b"container_cpu_usage_seconds_total": CPU,
@@ -267,12 +268,12 @@ def _placed(families: Mapping[bytes, _Family], keys: Mapping[bytes, int]) -> tup
 
 
 def _names(labels: bytes) -> tuple[str, str, str] | None:
-    """Namespace, pod and container; None where one is missing, or the text is no list of labels."""
+    """Namespace, pod and container; None where one is missing or too long, or the text is no list of labels."""
     read = read_labels(labels)
     if read is None:
         return None
     names = read.get("namespace", ""), read.get("pod", ""), read.get("container", "")
-    return names if all(0 < len(name) <= 1024 for name in names) else None
+    return names if all(0 < len(name) <= MAX_NAME for name in names) else None
 
 
 def _fill(values: NDArray[np.int64], field: int, family: _Family, places: NDArray[np.intp] | None) -> bool:
