@@ -309,6 +309,13 @@ class Options:
     authorization_webhook_cache_unauthorized_ttl: int = _flag(
         10 * SECOND, "how long a refusal is believed", kind="duration", minimum=0, group="api"
     )
+    api_max_watches: int = _flag(
+        64,
+        "watches of the resource metrics API at the same time; one more is answered 429",
+        kind="int",
+        minimum=0,
+        group="api",
+    )
     max_procs: int = _flag(0, "", kind="int", group="old")
     logtostderr: bool = _flag(True, "", kind="bool", group="old")
     alsologtostderr: bool = _flag(False, "", kind="bool", group="old")

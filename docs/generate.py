@@ -144,9 +144,30 @@ def routes() -> str:
         "## The second server, with `--api-server`\n",
         "The group `metrics.k8s.io` as the aggregation layer asks for it. Lists take `labelSelector` and `fieldSelector`",
         "(`metadata.name`, `metadata.namespace`), and every route `?pretty=true`.\n",
+        *_METRICS_API,
         *_route_table(AGGREGATED_ROUTES),
     ]
     return "\n".join(lines) + "\n"
+
+
+_METRICS_API = (
+    "Lists and objects come as tables to who asks so (`Accept: application/json;as=Table;v=v1;g=meta.k8s.io`, also `v=v1beta1`;",
+    "`includeObject=None|Metadata|Object`): metrics-server's columns, and with `-o wide` ephemeral storage and swap.\n",
+    "Pages: `limit` and `continue`. All pages are of the moment of the first; `remainingItemCount` is given without selectors. A",
+    "moment is remembered for five minutes, or for less where it takes much memory (96 MB for all); then a token is answered 410, with",
+    "another one that goes on at the same place of what is shown then. A token that is none is 400. `v1alpha1` has no pages.\n",
+    "Watches: `watch=true`, of `v1` and `v1beta1`. Without `resourceVersion`, or with `0`, all there is comes as ADDED first; from the",
+    "version of a list, what changed since. Then with each light round (`--light-resolution`; each batch, where that is 0): MODIFIED for",
+    "every new point, ADDED and DELETED for what is shown anew and no longer, also by a label that changes; BOOKMARK with",
+    "`allowWatchBookmarks`; `sendInitialEvents` as in Kubernetes. A version that is not remembered is an ERROR event, 410. After a list",
+    "with `limit`, or while others watch the same, changes are told exactly; else all that is shown is told once, and what was deleted.",
+    "A watch that is cut within a tick is taken up again from the last object's version without loss. A slow client misses points in",
+    "between and nothing else: no events are kept for it; one that does not read for a minute is cut off. At most `--api-max-watches` at",
+    "a time, one more is 429. A watch ends after `timeoutSeconds`, else after half an hour to an hour; whether it is allowed is asked",
+    "when it begins, as an API server does. It is never compressed.\n",
+    "Of `/openapi/v2` and `/openapi/v3/...` there is JSON, from which an aggregator makes protobuf for its clients; whoever takes",
+    "protobuf only is answered 406, here as everywhere.\n",
+)
 
 
 def _route_table(listed: Iterable[Route], *, rights: bool = False) -> list[str]:

@@ -151,7 +151,9 @@ class _Table:
     identities: NDArray[np.uint64]
 
 
-def decode_together(bodies: Sequence[bytes], read_at: int, most: int = MAX_ENTITIES) -> tuple[SampleGroup, list[bool]]:
+def decode_together(
+    bodies: Sequence[bytes | memoryview], read_at: int, most: int = MAX_ENTITIES
+) -> tuple[SampleGroup, list[bool]]:
     """Kubelets' answers as one group, and which of them are in it; the others are for `decode_summary`.
 
     `read_at` is when they were read, ns since the epoch. An answer with more than `most` entities, or volumes, of one

@@ -5,7 +5,6 @@ F6). All are read.
 """
 
 import asyncio
-import io
 import json
 import logging
 from collections.abc import Mapping
@@ -22,6 +21,11 @@ from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, ser
 
 ANSWER_LIMIT = 1 << 20
 """Bytes read of any answer."""
+
+WITH_HEADERS = 4_096
+"""Bytes of a body that go with the headers, into which aiohttp copies them."""
+
+CONTENT_TYPE = "text/plain; charset=utf-8"
 
 _logger = logging.getLogger(__name__)
 
@@ -167,7 +171,7 @@ class WireV1:
                     method,
                     f"{self._url}{path}",
                     params=params,
-                    data=io.BytesIO(body) if body else None,
+                    data=_Lines(body) if body else None,
                     headers=headers,
                     allow_redirects=False,
                 ) as answer:
@@ -184,7 +188,7 @@ class WireV1:
                 connector=aiohttp.TCPConnector(limit=options.concurrency, ssl=options.tls or True),
                 timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
                 headers={
-                    "Content-Type": "text/plain; charset=utf-8",
+                    "Content-Type": CONTENT_TYPE,
                     "User-Agent": f"heapster/{__version__}",
                 },
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -198,6 +202,24 @@ class _UnmanagedError(Exception):
 
 class _StatementError(ExportError):
     """The server did not run an InfluxQL statement."""
+
+
+class _Lines(aiohttp.Payload):
+    """A body as it is: for bytes of this size aiohttp has a warning, of a file it makes and sends pieces of 64 KiB."""
+
+    _value: bytes
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body, content_type=CONTENT_TYPE)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        view = memoryview(self._value)
+        await writer.write(view[:WITH_HEADERS])
+        await writer.write(view[WITH_HEADERS:])
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
