@@ -31,6 +31,7 @@ from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
 from collector.process import allow_many_connections, settle_garbage_collector
 from collector.processors import build_pipeline, pipeline_steps
+from collector.room import Room
 from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
 from collector.signals import stop_requested
@@ -115,6 +116,9 @@ class Collector:
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
             kubelets=self.kubelets.states.document,
             kubelet=self.kubelets.states.document_of,
+        )
+        self.room = Room(
+            options.memory_budget, self.store, self.sinks, context.cluster_text, self._light_store, self.metrics.memory
         )
         certificates, gate = main_port_security(options)
         self.api = ApiServer(
@@ -218,7 +222,7 @@ class Collector:
             self.sinks.export,
             resolution_ns=options.metric_resolution,
             offset_ns=options.scrape_offset,
-            begins=self.store.expire,
+            begins=self.room.make,
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
             clock=self._clock,

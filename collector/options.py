@@ -81,6 +81,12 @@ class Options:
         kind="int",
         minimum=1,
     )
+    memory_budget: str = _flag(
+        "auto",
+        "memory this process may use, such as 2Gi, before it gives things up: parts of the past first, new batches "
+        "last (docs/deploy.md); auto: 85 % of the cgroup's limit where there is one; off: no bound",
+        kind="text",
+    )
     sink_export_data_timeout: int = _flag(
         20 * SECOND, "how long a batch may wait for a busy sink before it is dropped for it", kind="duration", minimum=0
     )
