@@ -409,8 +409,10 @@ def usage() -> str:
     lines = [
         "Usage: heapster --source=URI [--sink=URI ...] [flags]",
         "       heapster demo [flags]",
+        "       heapster doctor [flags of the collector] [--output table|json] [--series]",
         "",
-        "Cluster metrics for Kubernetes. `heapster demo` shows them on a simulated cluster.",
+        "Cluster metrics for Kubernetes. `heapster demo` shows them on a simulated cluster, `heapster doctor` says",
+        "what keeps the collector from running with these flags.",
         "",
     ]
     for option in fields(Options):

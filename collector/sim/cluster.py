@@ -119,6 +119,21 @@ class SimulatedCluster:
         self.api.set_token(token)
         self._kubelets.token = token
 
+    def set_clock(self, node: str | int, ahead: int) -> None:
+        """Let the Date of a node's answers be so many seconds ahead of the others'."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
+        self._kubelets.ahead[self._number(node)] = ahead
+
+    def set_kubelet_token(self, token: str) -> None:
+        """Let the kubelets alone know another token than the API server."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
+        self._kubelets.token = token
+
+    def forbid(self, *subresources: str) -> None:
+        """Let kubelets refuse these subresources (`stats`, `metrics`) to everybody they know."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
+        self._kubelets.forbidden = set(subresources)
+
     def advance(self, seconds: float) -> float:
         """Move a manual clock; gives the new time. UsageError with any other clock."""
         if not isinstance(self.config.clock, ManualClock):

@@ -20,6 +20,9 @@ MOST_BODY_BYTES = 65_536
 RECORD_BYTES = 16_384
 """What fits one TLS record (RFC 8446, 5.1): the head and the end of an answer share those of the body."""
 
+_TLS_HANDSHAKE = b"\x16"
+"""The first byte of a client that speaks TLS."""
+
 
 class Sheet(bytearray):
     """Memory for a body with room around it, so that head, body and end are sent in one piece.
@@ -77,6 +80,8 @@ class Answer:
     drip: float = 0.0
     silent: bool = False
     close: bool = False
+    ahead: int = 0
+    """seconds by which its Date is"""
 
 
 class KubeletProtocol:
@@ -118,6 +123,9 @@ class KubeletProtocol:
     def _next(self) -> None:
         while self._wire is not None and not self._answering:
             end = self._received.find(b"\r\n\r\n")
+            if self._received[:1] == _TLS_HANDSHAKE:
+                self._refuse()
+                return
             if end < 0:
                 if len(self._received) > MOST_HEAD_BYTES:
                     self.abort()
@@ -129,10 +137,15 @@ class KubeletProtocol:
                 request = replace(request, body=self._received[end + 4 : end + 4 + request.length])
             self._received = self._received[end + 4 + (request.length if request else 0) :]
             if request is None:
-                self._wire.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                self._wire.close()
+                self._refuse()
                 return
             self._answer(request, self._respond(request))
+
+    def _refuse(self) -> None:
+        """As Go's server does with what is no request."""
+        assert self._wire is not None
+        self._wire.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        self._wire.close()
 
     def _parsed(self, head: bytes) -> Request | None:
         if head != self._head:
@@ -156,7 +169,9 @@ class KubeletProtocol:
         close = request.close or answer.close
         body = memoryview(answer.body)
         chunked = answer.length is None
-        start = _head(answer, int(time.time()), close=close) + (b"%x\r\n" % len(body) if chunked else b"")
+        start = _head(answer, int(time.time()) + answer.ahead, close=close) + (
+            b"%x\r\n" % len(body) if chunked else b""
+        )
         end = b"\r\n0\r\n\r\n" if chunked else b""
         if answer.drip:
             self._wire.write(start)

@@ -8,13 +8,14 @@ import errno
 import random
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from OpenSSL import SSL
 
 from collector.errors import StartError
-from collector.sim.access import kubelet_refusal
+from collector.sim.access import FORBIDDEN_TOKEN, kubelet_refusal
 from collector.sim.config import SimConfig
 from collector.sim.faults import Fault, FaultKind
 from collector.sim.http import Answer, KubeletProtocol, Request
@@ -66,6 +67,10 @@ class Kubelets:
         self.port = 0
         self.token = config.token
         """The bearer token that may everything."""
+        self.forbidden: set[str] = set()
+        """Subresources of nodes (`stats`, `metrics`) that nobody has the right to read."""
+        self.ahead: dict[int, int] = {}
+        """Node -> seconds by which its clock is ahead of the others', as far as the Date of its answers tells."""
 
     async def start(self, faults: dict[int, Fault]) -> None:
         """Listen everywhere but where the fault is `down`. StartError when the port is taken."""
@@ -111,6 +116,10 @@ class Kubelets:
         )
 
     def _respond(self, node: int, request: Request) -> Answer:
+        answer = self._answer(node, request)
+        return replace(answer, ahead=self.ahead[node]) if node in self.ahead else answer
+
+    def _answer(self, node: int, request: Request) -> Answer:
         fault = self._faults.get(node)
         match fault.kind if fault else None:
             case FaultKind.HANG:
@@ -132,7 +141,8 @@ class Kubelets:
             return _text(200, b"ok")
         subresource = "stats" if path.startswith("/stats") else "metrics"
         verb = "create" if request.method == "POST" else "get"
-        refusal = kubelet_refusal(request.authorization, self.token, subresource, verb)
+        shown = FORBIDDEN_TOKEN if subresource in self.forbidden else request.authorization
+        refusal = kubelet_refusal(shown, self.token, subresource, verb)
         if refusal is not None:
             return _text(*refusal)
         if request.path == "/stats/container/":

@@ -88,6 +88,10 @@ class InfluxdbSink:
         """Write lines of a chunk, or all of them. Raises ExportError."""
         await self._wire.write(body)
 
+    async def probe(self) -> str:
+        """Whether the server would take points, in words; writes none. Raises ExportError."""
+        return await self._wire.probe()
+
     async def stop(self) -> None:
         """Release the connections."""
         await self._wire.close()

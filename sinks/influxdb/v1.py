@@ -60,6 +60,20 @@ class WireV1:
                 _logger.warning("%s: %s; making it again", self._url, words)
         raise refusal(self._url, status, text, advice=_advice(status), retry_after=retry_after)
 
+    async def probe(self) -> str:
+        """An empty write: the server looks for the database and at the user's rights, and has nothing to keep."""
+        options = self._options
+        where = f"database {options.database!r}"
+        status, text, retry_after = await self._ask("POST", "/write", {"db": options.database})
+        if status in {200, 204}:
+            return f"{self._url} takes writes to {where}"
+        if status == 404 and "database not found" in server_words(text):
+            # Who may see the users may make a database; of older servers without users that is everybody.
+            seen, _, _ = await self._ask("GET", "/query", {"q": "SHOW USERS"})
+            if seen == 200:
+                return f"{self._url} answers; {where} is not there yet, the first write makes it"
+        raise refusal(self._url, status, text, advice=_advice(status), retry_after=retry_after)
+
     @property
     def policy_name(self) -> str | None:
         """The retention policy written to; None, as long as nothing was written, for the database's default one."""

@@ -31,6 +31,10 @@ class Wire(Protocol):
         """Deliver lines. Raises ExportError, `retryable` when the server did not or could not look at them."""
         ...
 
+    async def probe(self) -> str:
+        """Whether it would take lines, in words: nothing is written or made. Raises ExportError."""
+        ...
+
     async def close(self) -> None:
         """Release the connections; a later write opens new ones."""
         ...
