@@ -12,8 +12,8 @@ demo: setup            ## the main job on the simulated cluster: make demo ARGS=
 test: system setup     ## every test, real servers included: make test ARGS="-k rate"
 	$(BIN)/python -m pytest $(ARGS)
 
-fuzz: setup            ## made-up requests to the running collector, some minutes: make fuzz FUZZ_EXAMPLES=2000 FUZZ_SEED=1
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/python -m pytest tests/e2e/test_fuzz.py $(ARGS)
+fuzz: setup            ## made-up requests to the running collector, made-up names in answers, some minutes: make fuzz FUZZ_EXAMPLES=2000 FUZZ_SEED=1
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/python -m pytest tests/e2e/test_fuzz.py tests/e2e/test_hostile_names.py $(ARGS)
 
 soak: setup system     ## the collector killed 200 times, against a real database: some ten minutes
 	SOAK_KILLS=$${SOAK_KILLS:-200} $(BIN)/python -m pytest tests/sinks/test_spooled_influxdb.py -k killed_at_any_moment $(ARGS)

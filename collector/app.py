@@ -15,7 +15,7 @@ from collector.api.security import main_port_security
 from collector.api.server import ApiServer
 from collector.core.entities import EntityTable
 from collector.core.light import LightStore
-from collector.core.metrics import DYNAMIC_LIMIT, Kind, MetricTable
+from collector.core.metrics import DYNAMIC_LIMIT, DYNAMIC_OF_A_NODE, Kind, MetricTable
 from collector.core.store import MetricStore
 from collector.durations import format_duration
 from collector.errors import StartError
@@ -31,6 +31,7 @@ from collector.manager import Manager, Tick
 from collector.options import SECOND, Options
 from collector.process import allow_many_connections, settle_garbage_collector
 from collector.processors import build_pipeline, pipeline_steps
+from collector.room import Room
 from collector.secure import SecureServer, start_if_asked
 from collector.selfmetrics import Counts, SelfMetrics
 from collector.signals import stop_requested
@@ -115,6 +116,9 @@ class Collector:
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
             kubelets=self.kubelets.states.document,
             kubelet=self.kubelets.states.document_of,
+        )
+        self.room = Room(
+            options.memory_budget, self.store, self.sinks, context.cluster_text, self._light_store, self.metrics.memory
         )
         certificates, gate = main_port_security(options)
         self.api = ApiServer(
@@ -210,6 +214,7 @@ class Collector:
             clock=self._clock,
             addressing=self.kubelets.addressing,
             states=self.kubelets.states,
+            max_entities=options.max_answer_entities,
         )
         self._manager = Manager(
             self._source,
@@ -217,7 +222,7 @@ class Collector:
             self.sinks.export,
             resolution_ns=options.metric_resolution,
             offset_ns=options.scrape_offset,
-            begins=self.store.expire,
+            begins=self.room.make,
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
             clock=self._clock,
@@ -313,10 +318,11 @@ class Collector:
             self._refused_metrics = len(metrics.refused)
             log.warning(
                 "%d application metrics and requested resources are left out, such as %s: there are more names of them "
-                "than the %d that are kept",
+                "than the %d that are kept, or a node was the first to report more than %d of them",
                 len(metrics.refused),
                 min(metrics.refused),
                 DYNAMIC_LIMIT,
+                DYNAMIC_OF_A_NODE,
             )
 
     def _ticked(self, tick: Tick) -> None:

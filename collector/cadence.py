@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from collector.durations import format_duration
-from collector.errors import HeapsterError
+from collector.errors import HeapsterError, MemoryShortError
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,9 @@ class Cadence:
     async def _guarded(self, end: int) -> None:
         try:
             await self._work(end)
+        except MemoryShortError as error:
+            self._lost("skipped", 1)
+            log.debug("window ending at %d skipped: %s", end, error)  # said once, where it began
         except HeapsterError as error:
             self._lost("failed", 1)
             log.error("window ending at %d abandoned: %s", end, error)  # noqa: TRY400 - the text says it all

@@ -9,6 +9,7 @@
     │   └── DecodeError       an answer that cannot be read
     ├── KubernetesError       the API server refused, or its answer cannot be read
     │   └── ExpiredError      410 Gone: the resource version is too old, list again
+    ├── MemoryShortError      no memory for another batch within --memory-budget: the window is skipped
     ├── ExportError           a sink did not take a batch
     ├── ServerStoppedError    a server that must not end has ended: exit status 1
     └── HistoryError          a question about the past cannot be answered
@@ -105,6 +106,10 @@ class ExportError(HeapsterError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.refused_points = refused_points
+
+
+class MemoryShortError(HeapsterError):
+    """Another batch would not fit into --memory-budget, whatever else is given up; the window is skipped."""
 
 
 class HistoryError(HeapsterError):

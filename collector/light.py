@@ -60,6 +60,7 @@ class LightCadence:
             clock=clock,
             addressing=kubelets.addressing,
             states=kubelets.states,
+            max_entities=options.max_answer_entities,
         )
         self._metrics = metrics
         self._ended = ended

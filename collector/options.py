@@ -74,6 +74,19 @@ class Options:
     max_answer_bytes: int = _flag(
         64 << 20, "largest answer of one node; a larger one is refused", kind="int", minimum=1024
     )
+    max_answer_entities: int = _flag(
+        1 << 14,
+        "most pods, containers, system containers, and volumes or devices, of each, in one node's answer; an answer "
+        "with more is refused",
+        kind="int",
+        minimum=1,
+    )
+    memory_budget: str = _flag(
+        "auto",
+        "memory this process may use, such as 2Gi, before it gives things up: parts of the past first, new batches "
+        "last (docs/deploy.md); auto: 85 % of the cgroup's limit where there is one; off: no bound",
+        kind="text",
+    )
     sink_export_data_timeout: int = _flag(
         20 * SECOND, "how long a batch may wait for a busy sink before it is dropped for it", kind="duration", minimum=0
     )

@@ -111,6 +111,13 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_exporter_queued_points", _G, ("exporter",), "Values waiting for a sink"),
     OwnMetric("heapster_exporter_queued_bytes", _G, ("exporter",), "Size of what is waiting for a sink"),
     OwnMetric("heapster_leads", _G, (), "1 while this replica writes to the sinks that all replicas share, else 0"),
+    # Memory.
+    OwnMetric("heapster_memory_budget_bytes", _G, (), "What --memory-budget allows, 0 for no bound"),
+    OwnMetric("heapster_memory_used_bytes", _G, (), "Resident memory before the latest batch was begun"),
+    OwnMetric("heapster_memory_needed_bytes", _G, (), "What another batch needs, as the one before did"),
+    OwnMetric(
+        "heapster_memory_shed", _G, ("step",), "1 while this is given up for the sake of --memory-budget, else 0"
+    ),
     # Answering.
     OwnMetric("http_requests_total", _C, ("handler", "method", "code"), "Requests answered"),
     OwnMetric("http_request_duration_seconds", _H, ("handler",), "Time to answer a request", _FAST),
@@ -296,6 +303,14 @@ class SelfMetrics:
         """How kubelets are identified from now on: one of `modes`."""
         for each in modes:
             self._child("heapster_kubelet_identity", each).set(each == mode)
+
+    def memory(self, budget: int, used: int, needed: int, shed: Mapping[str, bool]) -> None:
+        """How it stands with --memory-budget, bytes; `shed` says of each step whether it is taken."""
+        self._child("heapster_memory_budget_bytes").set(budget)
+        self._child("heapster_memory_used_bytes").set(used)
+        self._child("heapster_memory_needed_bytes").set(needed)
+        for step, taken in shed.items():
+            self._child("heapster_memory_shed", step).set(taken)
 
     def tick_lost(self, outcome: str, windows: int = 1) -> None:
         """So many windows gave no batch: `failed` or `skipped`."""

@@ -119,6 +119,10 @@ class SinkManager:
                     slot.catch_up(self._held)
         self._held.clear()
 
+    def hold(self, most: int = HELD) -> None:
+        """How many batches a replica that does not lead keeps for the case that it has to go on."""
+        self._held = deque(self._held, maxlen=most)
+
     def leave_out(self, sinks: Sequence[Sink]) -> None:
         """Forget `sinks`, which could not be started. Comes before `start`."""
         self._slots = [slot for slot in self._slots if not any(slot.sink is sink for sink in sinks)]

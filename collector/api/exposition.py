@@ -54,6 +54,10 @@ class ClusterText:
         self._rows = RowTexts()
         self._groups: dict[str, GroupTexts] = {}
 
+    def forget(self) -> None:
+        """Let go of the label texts, some 110 bytes an entity; the next writing makes them anew."""
+        self._rows, self._groups = RowTexts(), {}
+
     async def write(self, batch: DataBatch, kinds: frozenset[Kind], *, openmetrics: bool) -> AsyncIterator[bytes]:
         """The families of these kinds, chunk by chunk. Holding `batch` keeps its rows from being given to others."""
         waiting: list[bytes] = []

@@ -191,7 +191,11 @@ class Intake:
         for custom in placed.sample.custom:
             row = placed.rows[custom.kind][custom.owner]
             dtype = INT64 if isinstance(custom.value, int) else FLOAT64
-            m = self.batch.metrics.custom(custom.name, dtype) if row != SHADOWED else None
+            m = (
+                self.batch.metrics.custom(custom.name, dtype, placed.sample.asked or placed.sample.node)
+                if row != SHADOWED
+                else None
+            )
             if m is not None:
                 # The type a name first came with stays: a column has one.
                 kept = float if self.batch.metrics.descriptors[m].is_float else int

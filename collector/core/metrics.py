@@ -3,6 +3,7 @@
 Names, types, units and levels are Heapster's (behaviour reference, section 4).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -314,6 +315,10 @@ DYNAMIC_LIMIT = 64
 """How many further plain metrics (`custom/...`, `.../request` of other resources) may appear while running."""
 
 
+DYNAMIC_OF_A_NODE = 32
+"""How many of them one node may bring: a kubelet that invents names must leave room for the others'."""
+
+
 def dynamic_descriptor(name: str) -> MetricDescriptor:
     """What a metric is whose name only the cluster knows: `custom/<name>`, or `<resource>/request`."""
     if name.startswith("custom/"):
@@ -333,6 +338,8 @@ class MetricTable:
         self.refused: set[str] = set()
         """Dynamic names that found no free column (at most 1,000 are remembered)."""
         self._index = dict(INDEX)
+        self._brought: Counter[str] = Counter()
+        """How many names of application metrics each node was the first to report."""
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -349,9 +356,23 @@ class MetricTable:
         """The column of metric `name`, None when there is none."""
         return self._index.get(name)
 
-    def custom(self, name: str, dtype: np.dtype[np.int64] | np.dtype[np.float64] = FLOAT64) -> int | None:
-        """The column of the application metric `name`, of `dtype` if it is new; None when no column is left."""
-        return self._dynamic(replace(dynamic_descriptor(f"custom/{name}"), dtype=dtype))
+    def custom(
+        self, name: str, dtype: np.dtype[np.int64] | np.dtype[np.float64] = FLOAT64, node: str = ""
+    ) -> int | None:
+        """The column of the application metric `name`, of `dtype` if it is new; None when no column is left.
+
+        `node` is whose kubelet reports it; it may be the first to do so for DYNAMIC_OF_A_NODE names.
+        """
+        descriptor = replace(dynamic_descriptor(f"custom/{name}"), dtype=dtype)
+        known = self._index.get(descriptor.name)
+        if known is not None or not node:
+            return self._dynamic(descriptor) if known is None else known
+        if self._brought[node] >= DYNAMIC_OF_A_NODE:
+            self._refuse(descriptor.name)
+            return None
+        found = self._dynamic(descriptor)
+        self._brought[node] += found is not None
+        return found
 
     def resource_request(self, resource: str) -> int | None:
         """The column of requests for `resource` (`nvidia.com/gpu`, `hugepages-2Mi`); None when no column is left."""
@@ -368,9 +389,12 @@ class MetricTable:
         m = self._index.get(descriptor.name)
         if m is None:
             if len(self.descriptors) >= self.capacity:
-                if len(self.refused) < 1_000:
-                    self.refused.add(descriptor.name)
+                self._refuse(descriptor.name)
                 return None
             m = self._index[descriptor.name] = len(self.descriptors)
             self.descriptors.append(descriptor)
         return m
+
+    def _refuse(self, name: str) -> None:
+        if len(self.refused) < 1_000:
+            self.refused.add(name)

@@ -93,3 +93,5 @@ class NodeSample:
     """The image of each container as its runtime says it, which counts even when empty; None: not known here."""
     faults: Sequence[str] = ()
     """What had to be left out of this answer, one sentence each (bounded by the decoder)."""
+    asked: str = ""
+    """The node that was asked, whatever name the answer gives; empty: that one."""

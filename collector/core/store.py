@@ -54,6 +54,8 @@ class _LongEntry:
     timestamp: int
     pin: Pin
     columns: dict[int, _Kept]
+    number: int
+    """Counts the ticks, so that some of them can be told to stay."""
 
 
 class MetricStore:
@@ -75,6 +77,9 @@ class MetricStore:
         self._replaced: DataBatch | None = None
         self._long: list[_LongEntry] = []
         self._long_columns = tuple(INDEX[name] for name in LONG_METRICS)
+        self._number = 0
+        self._every = 1
+        self._whole: int | None = None
 
     async def export(self, batch: DataBatch) -> None:
         """As `add`, with turns for others while many rows are freed."""
@@ -84,7 +89,17 @@ class MetricStore:
 
     def expire(self) -> None:
         """Let go of the whole batches past their time, but never of the latest: before the next one takes room."""
-        self._short[:-1] = self._in_time(self._short[:-1])
+        self._short = [*self._in_time(self._short[:-1]), *self._short[-1:]]
+        self._cut()
+
+    def retain(self, *, every: int = 1, whole: int | None = None) -> None:
+        """How much of the past to keep from now on: what is more goes at once.
+
+        Of the long window every so manieth tick (0: none) beside those that are young, and at most `whole` whole
+        batches, the latest among them (None: all in time). With one, `before` knows none.
+        """
+        self._every, self._whole = every, whole
+        self._cut()
 
     async def stop(self) -> None:
         """Nothing to release: what is kept stays answerable."""
@@ -99,7 +114,7 @@ class MetricStore:
     ) -> None:
         """Keep LONG_METRICS of a tick of an earlier process: values and presence, each (rows,), by name."""
         kept = {INDEX[name]: _Kept(*columns[name]) for name in LONG_METRICS}
-        self._long.append(_LongEntry(timestamp, pin, kept))
+        self._long.append(self._entry(timestamp, pin, kept))
 
     def keep(self, batch: DataBatch) -> None:
         """`add`, without freeing any row."""
@@ -107,15 +122,29 @@ class MetricStore:
         # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.
         self._short = self._in_time(self._short)
         self._short.append(batch)
-        since = int(self._clock() * 1e9) - self._long_retention_ns
-        self._long = [kept for kept in self._long if kept.timestamp > since]
-        self._long.append(
-            _LongEntry(
-                batch.timestamp,
-                batch.pin,
-                {m: _Kept(batch.cells[m, : batch.rows], batch.presence(m)) for m in self._long_columns},
-            )
-        )
+        if self._every:
+            columns = {m: _Kept(batch.cells[m, : batch.rows], batch.presence(m)) for m in self._long_columns}
+            self._long.append(self._entry(batch.timestamp, batch.pin, columns))
+        self._cut()
+
+    def _entry(self, timestamp: int, pin: Pin, columns: dict[int, _Kept]) -> _LongEntry:
+        self._number += 1
+        return _LongEntry(timestamp, pin, columns, self._number)
+
+    def _cut(self) -> None:
+        """Let go of what is past its time in the long window, and of what `retain` leaves no room for."""
+        now = int(self._clock() * 1e9)
+        since, young = now - self._long_retention_ns, now - self._short_retention_ns
+        latest = self._long[-1:] if self._every else []
+        self._long = [
+            kept
+            for kept in self._long[:-1]
+            if kept.timestamp > since and self._every and (kept.timestamp > young or not kept.number % self._every)
+        ] + latest
+        if self._whole is not None:
+            self._short = self._short[-self._whole :]
+            if self._whole == 1:
+                self._replaced = None
 
     def _in_time(self, batches: Sequence[DataBatch]) -> list[DataBatch]:
         since = int(self._clock() * 1e9) - self._short_retention_ns
@@ -143,7 +172,7 @@ class MetricStore:
         """Timestamps (ns) and values of metric `m` for `row`, oldest first, where `start` <= timestamp <= `end`."""
         times: list[int] = []
         values: list[int | float] = []
-        if m in self._long_columns:
+        if m in self._long_columns and self._every:
             for entry in self._long:
                 found = entry.columns[m].get(row) if start <= entry.timestamp <= end else None
                 if found is not None:

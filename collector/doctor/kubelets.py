@@ -135,6 +135,7 @@ async def _round(patient: Patient, client: _Client, plan: SourcePlan[S], what: s
         prepare=client.prepare,
         addressing=patient.kubelets.addressing,
         states=patient.kubelets.states,
+        max_entities=options.max_answer_entities,
     )
 
     kinds = (what,) if plan.addition is None else (what, ADDITION)
@@ -152,7 +153,7 @@ async def _round(patient: Patient, client: _Client, plan: SourcePlan[S], what: s
 
     def place(_: Sequence[Question[S]], bodies: Sequence[Body]) -> Sequence[bool]:
         assert decode is not None, "given only where there is one"
-        return decode(bodies, time.time_ns())[1]
+        return decode(bodies, time.time_ns(), options.max_answer_entities)[1]
 
     now = time.time_ns()
     await rounds.ask(

@@ -2,9 +2,9 @@
 
 import asyncio
 import ssl
-from base64 import b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 
@@ -12,6 +12,7 @@ from collector import __version__
 from collector.core.metrics import Kind
 from collector.errors import HistoryError
 from collector.history.contracts import MAX_NAMES, MAX_POINTS, Aggregation, Bucket, EntityKey, Series
+from collector.history.credentials import basic_authorization
 from collector.history.influxanswer import CHUNK_ROWS, AnswerReader, Table, first_column
 from collector.history.influxql import Schema
 from collector.history.naming import NAMED_BY
@@ -29,7 +30,7 @@ NO_DATABASE = "database not found"
 WORDS_LIMIT = 300
 
 _ADVICE = {
-    401: " (check the options user and pw of the sink)",
+    401: " (check the options user and pw or pw_file of the sink)",
     403: " (grant the user READ on the database)",
 }
 
@@ -43,6 +44,8 @@ class InfluxServer:
     database: str
     user: str
     password: str = field(repr=False)
+    password_file: Path | None = None
+    """Holds the password instead; read again for every question."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     timeout_s: float = 20.0
     """Limit of one request, connecting included."""
@@ -174,7 +177,15 @@ class InfluxHistory:
             form["rp"] = policy
         reader = AnswerReader(len(statements), max_rows)
         try:
-            async with self._opened().post(f"{server.url}/query", data=form, allow_redirects=False) as answer:
+            headers = {"Authorization": basic_authorization(server.user, server.password, server.password_file)}
+        except (OSError, ValueError) as error:
+            raise HistoryError(
+                f"the password file {server.password_file} cannot be read: {type(error).__name__}"
+            ) from error
+        try:
+            async with self._opened().post(
+                f"{server.url}/query", data=form, headers=headers, allow_redirects=False
+            ) as answer:
                 if answer.status != 200:
                     raise HistoryError(await _refusal(answer))
                 size = 0
@@ -201,11 +212,10 @@ class InfluxHistory:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             server = self._server
-            credentials = b64encode(f"{server.user}:{server.password}".encode()).decode()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=QUERIES_AT_ONCE, ssl=server.tls or True),
                 timeout=aiohttp.ClientTimeout(total=server.timeout_s),
-                headers={"Authorization": f"Basic {credentials}", "User-Agent": f"heapster/{__version__}"},
+                headers={"User-Agent": f"heapster/{__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session

@@ -14,8 +14,10 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <structmember.h>
 
 enum { INTEGER, TIME, TEXT, OBJECT, ROWS, NOTHING, KINDS, UNKNOWN = KINDS, ENDED };
 
@@ -28,7 +30,7 @@ enum { INTEGER, TIME, TEXT, OBJECT, ROWS, NOTHING, KINDS, UNKNOWN = KINDS, ENDED
 #define NOWHERE UINT64_MAX /* bytes that no JSON has */
 #define MAX_SHAPES 16                 /* nesting of shapes */
 #define MAX_DEPTH 64
-#define MAX_TEXT 1024
+#define MAX_TEXT 253 /* Kubernetes' longest names */
 #define MAX_TABLES 16
 #define MAX_SLOTS 1024
 #define MAX_TEXT_BUFFER ((size_t)1 << 30)
@@ -83,6 +85,7 @@ typedef struct {
     bool inherits; /* a row's identity comes from its parent's as well */
     int64_t *defaults;
     Py_ssize_t rows, capacity;
+    Py_ssize_t first;     /* of the document being read */
     Py_ssize_t stride;    /* from column to column: PADDING more, or a row's cells would share one set of each cache */
     int64_t *values;      /* (width, stride) */
     int32_t *parents;     /* (capacity,) */
@@ -100,6 +103,7 @@ typedef struct {
     uint64_t key[2];
     const uint8_t *end; /* of the document being read */
     bool no_memory;
+    Py_ssize_t most; /* rows of a table that one document may have */
 } Projection;
 
 /* Words of text. */
@@ -484,12 +488,15 @@ release(Table *table)
     table->rows = table->capacity = 0;
 }
 
-/* A new row of defaults; -1 where there is no room for it. */
+/* A new row of defaults; -1 where there is no room for it, or the document has too many. */
 static Py_ssize_t
 new_row(Projection *self, Table *table, Py_ssize_t parent)
 {
     Py_ssize_t row = table->rows;
 
+    if (row - table->first >= self->most) {
+        return -1;
+    }
     if (row == table->capacity && (row >= MAX_ROWS || !grow(table))) {
         self->no_memory = row < MAX_ROWS;
         return -1;
@@ -797,7 +804,7 @@ read_document(Projection *self, const uint8_t *bytes, Py_ssize_t size)
     size_t text_size = self->text_size;
 
     for (int i = 0; i < self->count; i++) {
-        before[i] = self->tables[i].rows;
+        before[i] = self->tables[i].first = self->tables[i].rows;
     }
     self->end = bytes + size;
     self->no_memory = false;
@@ -1111,6 +1118,7 @@ projection_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
         return PyErr_NoMemory();
     }
     self->count = (int)count;
+    self->most = MAX_ROWS;
     self->key[0] = word_at((const uint8_t *)key);
     self->key[1] = word_at((const uint8_t *)key + 8);
     for (int i = 0; i < self->count; i++) {
@@ -1167,6 +1175,11 @@ static PyMethodDef projection_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef projection_members[] = {
+    {"most", T_PYSSIZET, offsetof(Projection, most), 0, "how many rows of one table a document may have; one with more is refused"},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyType_Slot projection_slots[] = {
     {Py_tp_doc,
      "Projection(tables, shape, key)\n\nReads named fields of JSON documents into columns.\n\n"
@@ -1176,6 +1189,7 @@ static PyType_Slot projection_slots[] = {
     {Py_tp_new, projection_new},
     {Py_tp_dealloc, projection_dealloc},
     {Py_tp_methods, projection_methods},
+    {Py_tp_members, projection_members},
     {0, NULL},
 };
 

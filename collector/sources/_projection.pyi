@@ -8,6 +8,7 @@ ROWS: int
 NOTHING: int
 
 class Projection:
+    most: int
     def __new__(
         cls, tables: tuple[tuple[tuple[int, ...], int, bool], ...], shape: tuple[Any, ...], key: bytes
     ) -> Self: ...

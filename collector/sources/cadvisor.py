@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from collector.core.metrics import ACCELERATOR, DISK, FILESYSTEM, INDEX, Clock, Kind
 from collector.core.sample import ABSENT, Block, CustomValue, LabeledBlock, NodeSample
-from collector.errors import DecodeError
 from collector.sources.containerinfo import Answer, ContainerInfo, Spec, Stats
+from collector.sources.limits import check_depth, too_deep
 from collector.sources.times import EPOCH_NS, epoch_ns
 from collector.sources.tolerant import Tolerant
 
@@ -104,15 +104,16 @@ def decode_cadvisor(
     """The answer of the kubelet of `node` as columns; `read_at` is when it was read, ns since the epoch.
 
     `keep` says of a cgroup by its name, such as `system.slice/docker.service`, whether it becomes a system container.
-    Raises DecodeError when `body` is no JSON object.
+    Raises DecodeError when `body` is no JSON object, or too deeply nested.
     """
     faults: Sequence[str] = ()
+    check_depth(body)
     try:
         answer = _strict.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         answer, faults = _tolerant.decode(body)
     except RecursionError as error:
-        raise DecodeError(f"the answer is no JSON document: {error}") from error
+        raise too_deep() from error
     return _sample(_sorted_out(answer.values(), keep), node, read_at, faults, schedulable=schedulable)
 
 

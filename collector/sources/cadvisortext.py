@@ -18,6 +18,7 @@ from collector.core.sample import ABSENT, Block, LabeledBlock, NodeSample
 from collector.errors import DecodeError
 from collector.sources.cadvisor import PAUSE
 from collector.sources.promtext import Exposition, Series, read_text
+from collector.sources.stats import MAX_NAME
 
 Labels = Mapping[str, str]
 Floats = NDArray[np.float64]
@@ -249,13 +250,18 @@ def _kubernetes_names(labels: Labels) -> tuple[str, str, str]:
 
 
 def _sorted_out(cgroups: _Cgroups, keep: Callable[[str], bool]) -> _Node:
-    """Every cgroup where it belongs; of two of one name the one that started later, on a tie the later in the text."""
+    """Every cgroup where it belongs, but those with names too long for Kubernetes.
+
+    Of two of one name it is the one that started later, on a tie the later in the text.
+    """
     found = _Node()
     starts = cgroups.times[:, Clock.START].tolist()
     for number, (path, labels) in enumerate(zip(cgroups.names, cgroups.labels, strict=True)):
         namespace, pod_name, container = _kubernetes_names(labels)
         if path == "/":
             found.root = number
+        elif max(len(namespace), len(pod_name), len(container)) > MAX_NAME:
+            continue
         elif namespace and pod_name:
             pod = found.pods.setdefault((namespace, pod_name), _Pod())
             if container and container != PAUSE:

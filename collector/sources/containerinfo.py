@@ -9,8 +9,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from collector.sources.stats import Word
+
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=1024)]
+"""A path, an image, a device."""
 
 
 class _Part(Struct, frozen=True, gc=False):
@@ -20,16 +23,16 @@ class _Part(Struct, frozen=True, gc=False):
 class Labels(_Part, frozen=True, gc=False):
     """Kubernetes' names of a container, as labels its runtime carries."""
 
-    container: Text = msgspec.field(default="", name="io.kubernetes.container.name")
-    namespace: Text = msgspec.field(default="", name="io.kubernetes.pod.namespace")
-    pod: Text = msgspec.field(default="", name="io.kubernetes.pod.name")
-    uid: Text = msgspec.field(default="", name="io.kubernetes.pod.uid")
+    container: Word = msgspec.field(default="", name="io.kubernetes.container.name")
+    namespace: Word = msgspec.field(default="", name="io.kubernetes.pod.namespace")
+    pod: Word = msgspec.field(default="", name="io.kubernetes.pod.name")
+    uid: Word = msgspec.field(default="", name="io.kubernetes.pod.uid")
 
 
 class CustomSpec(_Part, frozen=True, gc=False):
     """What an application promises to report. Its name becomes a column, which is for ever."""
 
-    name: Text = ""
+    name: Word = ""
     type: Text = ""
     format: Text = ""
 

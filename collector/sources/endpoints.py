@@ -21,6 +21,7 @@ from collector.sources.cadvisortext import LACKING_IN_SUMMARY, decode_text
 from collector.sources.fallback import NOT_SERVED
 from collector.sources.kubelet import SUMMARY_PATH
 from collector.sources.lightsummary import from_summary
+from collector.sources.limits import JSON_PIECES, TEXT_PIECES
 from collector.sources.projection import AVAILABLE, decode_together
 from collector.sources.resource import decode_resource
 from collector.sources.resourceforms import decode_new
@@ -35,8 +36,10 @@ Body = bytes | memoryview
 Decode = Callable[[bytes, Node, int], S]
 """An answer of the kubelet of a node, read at so many ns since the epoch. Raises DecodeError."""
 
-DecodeTogether = Callable[[Sequence[Body], int], tuple[SampleGroup, list[bool]]]
-"""Answers of several kubelets, read at so many ns since the epoch, as one group, and which of them are in it."""
+DecodeTogether = Callable[[Sequence[Body], int, int], tuple[SampleGroup, list[bool]]]
+"""Answers of several kubelets, read at so many ns since the epoch, as one group, and which of them are in it.
+
+The last argument is how many entities of one kind an answer may have; one with more is not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Endpoint(Generic[S]):
     """Whether `decode` takes a memoryview, which spares copying the body; others get bytes."""
     decode_together: DecodeTogether | None = None
     """The faster way for several answers at once; what it does not take is for `decode`. None: there is none."""
+    pieces: bytes = JSON_PIECES
+    """What the values, or the lines, of an answer are counted by (`check_pieces`)."""
 
     def __str__(self) -> str:
         return self.path
@@ -95,6 +100,7 @@ ADDITION: Final = Endpoint(
     "kubelet_cadvisor",
     TEXT_PATH,
     lambda body, node, read_at: decode_text(body, node.name, read_at, plain=LACKING_IN_SUMMARY, groups=(DISK,)),
+    pieces=TEXT_PIECES,
 )
 
 
@@ -120,7 +126,8 @@ def light_plan(known: Callable[[str], object | None]) -> SourcePlan[LightSample]
         return from_summary(decode_summary(body, read_at), known(node.name))
 
     return SourcePlan(
-        Endpoint("kubelet_resource", RESOURCE_PATH, light), Endpoint("kubelet_summary", SUMMARY_PATH, instead)
+        Endpoint("kubelet_resource", RESOURCE_PATH, light, pieces=TEXT_PIECES),
+        Endpoint("kubelet_summary", SUMMARY_PATH, instead),
     )
 
 
@@ -135,4 +142,4 @@ def _text(keep: Callable[[str], bool]) -> Endpoint[NodeSample]:
     def decode(body: bytes, node: Node, read_at: int) -> NodeSample:
         return decode_text(body, node.name, read_at, keep=keep)
 
-    return Endpoint("kubelet_cadvisor", TEXT_PATH, decode)
+    return Endpoint("kubelet_cadvisor", TEXT_PATH, decode, pieces=TEXT_PIECES)

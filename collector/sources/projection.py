@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from collector.core.metrics import FILESYSTEM, INDEX, METRICS, Clock, Kind
 from collector.core.sample import ABSENT
 from collector.core.samplegroup import Entities, Labels, Names, SampleGroup
+from collector.sources.limits import MAX_ENTITIES
 from collector.sources.stats import Summary
 from collector.sources.summary import SCRAPE_CLOCKS, SYSTEM_NAMES
 
@@ -150,14 +151,18 @@ class _Table:
     identities: NDArray[np.uint64]
 
 
-def decode_together(bodies: Sequence[bytes | memoryview], read_at: int) -> tuple[SampleGroup, list[bool]]:
+def decode_together(
+    bodies: Sequence[bytes | memoryview], read_at: int, most: int = MAX_ENTITIES
+) -> tuple[SampleGroup, list[bool]]:
     """Kubelets' answers as one group, and which of them are in it; the others are for `decode_summary`.
 
-    `read_at` is when they were read, ns since the epoch. Raises nothing of its own.
+    `read_at` is when they were read, ns since the epoch. An answer with more than `most` entities, or volumes, of one
+    kind is not in it. Raises nothing of its own.
     """
     if not AVAILABLE:
         raise RuntimeError("the extension collector.sources._projection was not built: docs/decisions/0008")
     projection = _made()
+    projection.most = most
     accepted = [projection.add(body) for body in bodies]
     text, taken = projection.take()
     return _group(

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 MAX_FAULTS = 16
 """Unreadable lines described for one answer; more are only counted."""
 
+MAX_VALUE = 1024
+"""Characters of a label's value; the paths of cgroups are the longest. A line with a longer one cannot be read."""
+
 _LABEL = re.compile(rb'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*(?:,|$)')
 _ESCAPED = re.compile(r"\\([\\n\"])")
 _ESCAPES = {"\\": "\\", "n": "\n", '"': '"'}
@@ -79,12 +82,14 @@ def read_text(body: bytes, families: Iterable[str]) -> Exposition:
 
 
 def read_labels(text: bytes) -> Mapping[str, str] | None:
-    """What stands between the braces; None when it is no list of labels or no Unicode."""
+    """What stands between the braces; None when it is no list of labels, no Unicode, or has a value too long."""
     labels = {}
     at, end = 0, len(text)
     try:
         while at < end and (match := _LABEL.match(text, at)) is not None:
             name, value = match[1].decode(), match[2].decode()
+            if len(value) > MAX_VALUE:
+                return None
             labels[name] = _unescaped(value) if "\\" in value else value
             at = match.end()
     except UnicodeDecodeError:

@@ -24,6 +24,7 @@ from collector.core.light import CPU, MEMORY, SAMPLED, START, SWAP, TIME, LightS
 from collector.core.sample import ABSENT
 from collector.errors import DecodeError
 from collector.sources.promtext import read_labels
+from collector.sources.stats import MAX_NAME
 
 CONTAINERS: Final[Mapping[bytes, int]] = {
     b"container_cpu_usage_seconds_total": CPU,
@@ -58,7 +59,7 @@ _TIME_DIGITS: Final = 13
 
 _LINE: Final = re.compile(rb"[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?:\{(.*)\})?[ \t]*([^{}]*)")
 _USUAL: Final = re.compile(
-    r"^container=%s,namespace=%s,pod=%s$" % ((r'"([^"\\\n]{1,1024})"',) * 3),
+    r"^container=%s,namespace=%s,pod=%s$" % ((r'"([^"\\\n]{1,253})"',) * 3),
     re.MULTILINE,
 )
 _TIME: Final = re.compile(rb"-?[0-9]{1,18}")
@@ -299,12 +300,12 @@ def names_of(texts: list[bytes]) -> list[tuple[str, str, str]] | None:
 
 
 def _names(labels: bytes) -> tuple[str, str, str] | None:
-    """Namespace, pod and container; None where one is missing, or the text is no list of labels."""
+    """Namespace, pod and container; None where one is missing or too long, or the text is no list of labels."""
     read = read_labels(labels)
     if read is None:
         return None
     names = read.get("namespace", ""), read.get("pod", ""), read.get("container", "")
-    return names if all(0 < len(name) <= 1024 for name in names) else None
+    return names if all(0 < len(name) <= MAX_NAME for name in names) else None
 
 
 def fill(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeAlias, cast
 
+from collector.core.sample import NodeSample
 from collector.errors import DecodeError, FetchError, ScrapeError
 from collector.kube.listers import NodeLister
 from collector.kube.objects import Node
@@ -22,6 +23,7 @@ from collector.sources.endpoints import Body, Endpoint, S, SourcePlan
 from collector.sources.fallback import Fallbacks
 from collector.sources.fanout import Reply, fan_out
 from collector.sources.kubelet import KubeletTarget
+from collector.sources.limits import MAX_ENTITIES, check_pieces, check_sample
 from collector.sources.nodestate import NodeStates
 from collector.sources.roster import Roster
 
@@ -95,11 +97,13 @@ class Rounds(Generic[S]):
         clock: Callable[[], float] = time.time,
         addressing: Addressing = Addressing(),  # noqa: B008  a constant
         states: NodeStates | None = None,
+        max_entities: int = MAX_ENTITIES,
     ) -> None:
         """Nothing is asked yet. `states` is told of every node's; several rounds may share it.
 
         `jitter_s` is the longest time over which the asking is spread, within half of `timeout_s`. `prepare` is awaited
         before each round: credentials are renewed there. Ages (`uptime`) count to `clock`, Unix time in seconds.
+        `max_entities` is how many of each kind one answer may have.
         """
         self.plan: SourcePlan[S] = plan
         self._fetch = fetch
@@ -112,6 +116,7 @@ class Rounds(Generic[S]):
         self._prepare = prepare
         self._scraped = scraped
         self._clock = clock
+        self._max_entities = max_entities
         self._fallbacks = Fallbacks()
 
     async def ask(
@@ -252,7 +257,11 @@ class Rounds(Generic[S]):
             return answer
         try:
             body = cast("bytes", answer.body) if answer.endpoint.in_place else bytes(answer.body)
+            check_pieces(body, answer.endpoint.pieces, self._max_entities)
             sample = answer.endpoint.decode(body, question.node, int(self._clock() * 1e9))
+            check_sample(sample, self._max_entities)
+            if isinstance(sample, NodeSample):
+                sample.asked = question.node.name
         except DecodeError as error:
             return error
         for fault in sample.faults:

@@ -16,6 +16,7 @@ from collector.core.samplegroup import SampleGroup
 from collector.kube.listers import NodeLister
 from collector.sources.addresses import Addressing
 from collector.sources.endpoints import SUMMARY, Body, SourcePlan
+from collector.sources.limits import MAX_ENTITIES
 from collector.sources.merge import merge
 from collector.sources.nodestate import NodeStates
 from collector.sources.rounds import Fetch, Question, Rounds, Scraped, ScrapeReport
@@ -90,6 +91,7 @@ class ScrapeManager:
         clock: Callable[[], float] = time.time,
         addressing: Addressing = Addressing(),  # noqa: B008  a constant
         states: NodeStates | None = None,
+        max_entities: int = MAX_ENTITIES,
     ) -> None:
         """Nothing is asked yet; the arguments by name are those of `Rounds`."""
         self.name = plan.first.label
@@ -106,7 +108,9 @@ class ScrapeManager:
             clock=clock,
             addressing=addressing,
             states=states,
+            max_entities=max_entities,
         )
+        self._max_entities = max_entities
         self._entities = entities
         self._metrics = metrics
         self._clock = clock
@@ -127,7 +131,7 @@ class ScrapeManager:
 
         def place(_: Sequence[Question[NodeSample]], bodies: Sequence[Body]) -> Sequence[bool]:
             assert together is not None
-            group, accepted = together(bodies, int(self._clock() * 1e9))
+            group, accepted = together(bodies, int(self._clock() * 1e9), self._max_entities)
             gathering.take_group(group)
             return accepted
 

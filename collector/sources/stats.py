@@ -11,7 +11,11 @@ from msgspec import Meta, Struct
 from collector.core.sample import ABSENT
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Name = Annotated[str, Meta(min_length=1, max_length=1024)]
+MAX_NAME = 253
+"""Characters of Kubernetes' longest names, DNS subdomains. What has a longer one is left out."""
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+Word = Annotated[str, Meta(max_length=MAX_NAME)]
+"""A name or another text that is kept, possibly empty."""
 
 
 class _Part(Struct, frozen=True, gc=False, rename="camel"):
@@ -95,15 +99,15 @@ class Filesystem(_Part, frozen=True, gc=False, rename="camel"):
 class Volume(Filesystem, frozen=True, gc=False, rename="camel"):
     """A file system mounted into a pod."""
 
-    name: str = ""
+    name: Word = ""
 
 
 class Accelerator(_Part, frozen=True, gc=False, rename="camel"):
     """One GPU of a container; a value the kubelet leaves out is zero, as in Heapster."""
 
-    make: str = ""
-    model: str = ""
-    id: str = ""
+    make: Word = ""
+    model: Word = ""
+    id: Word = ""
     memory_total: Count = 0
     memory_used: Count = 0
     duty_cycle: Count = 0
@@ -112,7 +116,7 @@ class Accelerator(_Part, frozen=True, gc=False, rename="camel"):
 class UserDefinedMetric(_Part, frozen=True, gc=False, rename="camel"):
     """A metric of the application itself (kubelets before 1.12). Its name becomes a column, which is for ever."""
 
-    name: Annotated[str, Meta(max_length=1024)] = ""
+    name: Word = ""
     type: str = ""
     value: float = 0.0
 
@@ -167,7 +171,7 @@ class PodReference(_Part, frozen=True, gc=False, rename="camel"):
 
     name: Name
     namespace: Name
-    uid: str = ""
+    uid: Word = ""
 
 
 class PodStats(_Part, frozen=True, gc=False, rename="camel"):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from collector.core.metrics import ACCELERATOR, FILESYSTEM, METRICS, Clock, Kind, attribute_path
 from collector.core.sample import ABSENT, Block, CustomValue, LabeledBlock, NodeSample
-from collector.errors import DecodeError
+from collector.sources.limits import check_depth, too_deep
 from collector.sources.stats import LATE_PARTS, Container, Filesystem, PodStats, Summary
 from collector.sources.times import EPOCH_NS
 from collector.sources.tolerant import Tolerant
@@ -109,12 +109,13 @@ def decode_summary(body: bytes | memoryview, read_at: int) -> NodeSample:
     Raises DecodeError when `body` is no summary at all: broken JSON, too deeply nested, no `node.nodeName`.
     """
     faults: Sequence[str] = ()
+    check_depth(body)
     try:
         summary = _strict.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         summary, faults = _tolerant.decode(bytes(body))
     except RecursionError as error:
-        raise DecodeError(f"the answer is no JSON document: {error}") from error
+        raise too_deep() from error
     return _sample(summary, read_at, faults)
 
 

@@ -12,6 +12,7 @@ from msgspec import inspect
 
 from collector.core.sample import ABSENT
 from collector.errors import DecodeError
+from collector.sources.limits import too_deep
 
 MAX_FAULTS = 16
 """Breaches described for one answer; more are only counted."""
@@ -45,7 +46,9 @@ class Tolerant(Generic[T]):
             # The standard library's decoder: it alone takes numbers of any size, which msgspec refuses whole. Bytes
             # that are no UTF-8 become half surrogate pairs, so that only the text they stand in is refused.
             tree = json.loads(body.decode("utf-8", "surrogateescape"), parse_int=_integer, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+        except RecursionError as error:
+            raise too_deep() from error
+        except ValueError as error:
             raise DecodeError(f"the answer is no JSON document: {error}") from error
         faults: list[str] = []
         document: Any = _fit(tree, self._type, "$", faults)

@@ -51,6 +51,7 @@ which will be refused. Only these are lost: from the second tick on each has a l
 |---|---|---|
 | host of the URL | `localhost:8086` | |
 | `user`, `pw` | `root`, `root` | sent with every request; user info of the URL does as well |
+| `pw_file` | | file that holds the password, read again for every request: a secret that is renewed counts at once |
 | `db` | `k8s` | database |
 | `rp` | | retention policy; without it `default`, or the database's own where there is no such |
 | `retention` | as it is | how long that policy keeps points: `24h`, `30d`, `8w`; `0` or `INF` for ever |

@@ -9,6 +9,7 @@ from typing import Self
 from collector.core.labels import BUILT_IN
 from collector.durations import parse_duration_ns
 from collector.errors import UsageError
+from collector.history.credentials import basic_authorization
 from sinks.base import SinkUri
 from sinks.influxdb.layout import SCHEMAS, Layout
 from sinks.influxdb.tags import Tagging
@@ -41,6 +42,8 @@ class InfluxdbOptions:
     """How to verify the server; None over plain HTTP."""
     user: str
     password: str = field(repr=False)
+    password_file: Path | None
+    """Holds the password in place of `password`; read again for every request."""
     database: str
     policy: str | None
     """Retention policy to write to; None: `default`, or the default one of a database that has no such policy."""
@@ -76,6 +79,7 @@ class InfluxdbOptions:
             tls=tls,
             user=uri.text("user", uri.user or "root"),
             password=uri.text("pw", uri.password or "root"),
+            password_file=uri.file("pw_file"),
             database=uri.text("db", "k8s"),
             policy=uri.text("rp") or None,
             retention_ns=_retention(uri),
@@ -105,6 +109,10 @@ class InfluxdbOptions:
         if ":" in found.user:
             raise UsageError(f"sink {uri.key}: the user name holds a colon, which basic authentication cannot carry")
         return found
+
+    def authorization(self) -> str:
+        """The header that names the user to the 1.x API. Raises OSError or ValueError: the file cannot be read."""
+        return basic_authorization(self.user, self.password, self.password_file)
 
 
 def _schema(uri: SinkUri) -> str:

@@ -66,6 +66,7 @@ class InfluxdbSink:
             database=options.database,
             user=options.user,
             password=options.password,
+            password_file=options.password_file,
             tls=options.tls,
             timeout_s=options.timeout_ns / 1e9,
         )

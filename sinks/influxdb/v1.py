@@ -7,7 +7,6 @@ F6). All are read.
 import asyncio
 import json
 import logging
-from base64 import b64encode
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -190,7 +189,13 @@ class WireV1:
         self, method: str, path: str, params: Mapping[str, str], body: bytes = b""
     ) -> tuple[int, bytes, str]:
         """Status, text and Retry-After of one request. Raises ExportError when there is no answer."""
-        headers = {"Content-Encoding": "gzip"} if body and self._options.gzip else {}
+        try:
+            headers = {"Authorization": self._options.authorization()}
+        except (OSError, ValueError) as error:
+            file = self._options.password_file
+            raise ExportError(f"the password file {file} cannot be read: {type(error).__name__}") from error
+        if body and self._options.gzip:
+            headers["Content-Encoding"] = "gzip"
         for attempt in range(ATTEMPTS):
             try:
                 async with self._opened().request(
@@ -214,7 +219,6 @@ class WireV1:
                 connector=aiohttp.TCPConnector(limit=options.concurrency, ssl=options.tls or True),
                 timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
                 headers={
-                    "Authorization": f"Basic {b64encode(f'{options.user}:{options.password}'.encode()).decode()}",
                     "Content-Type": CONTENT_TYPE,
                     "User-Agent": f"heapster/{__version__}",
                 },
@@ -262,7 +266,7 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 def _advice(status: int) -> str:
     """What to turn when the server answers so."""
     return {
-        401: " (check the options user and pw)",
+        401: " (check the options user and pw or pw_file)",
         403: " (grant the user WRITE on the database)",
         413: " (raise the server's max-body-size)",
     }.get(status, "")

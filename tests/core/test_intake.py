@@ -7,7 +7,7 @@ from collector.core import intake as intake_module
 from collector.core.batch import DataBatch, LabeledMetric
 from collector.core.entities import EntityTable
 from collector.core.intake import Intake
-from collector.core.metrics import DISK, DYNAMIC_LIMIT, Clock, Kind, MetricTable
+from collector.core.metrics import DISK, DYNAMIC_LIMIT, DYNAMIC_OF_A_NODE, Clock, Kind, MetricTable
 from collector.core.sample import ABSENT, CustomValue, LabeledBlock, NodeSample
 from tests.core.samples import CPU, RSS, UPTIME, sample
 
@@ -114,10 +114,13 @@ def test_label_sets_given_whole_and_those_without_any_value() -> None:
 
 
 def test_metrics_of_applications_beyond_the_limit_are_left_out() -> None:
-    one = sample("node-a", system=["kubelet"])
-    one.custom = [CustomValue(Kind.SYS_CONTAINER, 0, f"m{i}", i) for i in range(DYNAMIC_LIMIT + 5)]
-    batch = batch_of(one)
-    metrics = batch.metric_sets()["node:node-a/container:kubelet"].metrics
+    one, other = sample("node-a", system=["kubelet"]), sample("node-b", system=["kubelet"])
+    share = DYNAMIC_OF_A_NODE
+    one.custom = [CustomValue(Kind.SYS_CONTAINER, 0, f"m{i}", i) for i in range(share)]
+    other.custom = [CustomValue(Kind.SYS_CONTAINER, 0, f"m{i}", i) for i in range(share, DYNAMIC_LIMIT + 5)]
+    batch = batch_of(one, other)
+    sets = batch.metric_sets()
+    metrics = sets["node:node-a/container:kubelet"].metrics | sets["node:node-b/container:kubelet"].metrics
     assert {name: value for name, value in metrics.items() if name.startswith("custom/")} == {
         f"custom/m{i}": float(i) for i in range(DYNAMIC_LIMIT)
     }

@@ -44,7 +44,7 @@ _odd_values: st.SearchStrategy[Any] = st.one_of(
         [0, -1, -(2**63), 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, 0.0, 1.0, 0.5, -1.5, 1e300]
     ),
     st.sampled_from([_RAW + text for text in ("-0", "1e3", "1E400", "-1e999", "9" * 5000, "1.0")]),
-    st.sampled_from(["", "0", "x" * 1024, "x" * 1025, "\ud83d\ude00" * 1024, "\ud800", "a\udfffb", "a\0b", "gauge"]),
+    st.sampled_from(["", "0", "x" * 253, "x" * 254, "\ud83d\ude00" * 253, "\ud800", "a\udfffb", "a\0b", "gauge"]),
     st.sampled_from(
         [
             "2026-01-01T00:00:00Z",

@@ -51,7 +51,7 @@ class Reading:
             elif kind == extension.TIME:
                 values[slot] = _nanoseconds(value) if value not in (None, "") else values[slot]
             elif kind == extension.TEXT:
-                if not isinstance(value, str) or not 1 <= len(value) <= 1024:
+                if not isinstance(value, str) or not 1 <= len(value) <= 253:
                     raise RefusedError
                 texts[slot] = value.encode("ascii")
             elif kind == extension.OBJECT:

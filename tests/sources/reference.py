@@ -213,13 +213,13 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     try:
-        return value.encode().decode() if isinstance(value, str) else ""
+        return value.encode().decode() if isinstance(value, str) and len(value) <= 253 else ""
     except UnicodeEncodeError:
         return ""
 
 
 def _is_name(value: Any) -> bool:
-    return 1 <= len(_text(value)) <= 1024
+    return 1 <= len(_text(value)) <= 253
 
 
 def _count(value: Any) -> int | None:

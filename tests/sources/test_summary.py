@@ -151,7 +151,7 @@ def test_null_is_the_same_as_missing_everywhere() -> None:
 
 def test_an_object_without_its_name_is_left_out_and_its_neighbours_stay() -> None:
     tree = answer(
-        {"name": ""}, {"name": 5}, {}, {"name": "n" * 1025}, {"name": "nginx"}, system=[{}, {"name": "kubelet"}, 3]
+        {"name": ""}, {"name": 5}, {}, {"name": "n" * 254}, {"name": "nginx"}, system=[{}, {"name": "kubelet"}, 3]
     )
     tree["pods"] += [{}, {"podRef": {"name": "x"}}, {"podRef": {"namespace": "y"}}, {"podRef": None}, None, "pod"]
     found = entities_of(tree)
@@ -266,7 +266,7 @@ def test_metrics_of_applications_are_floats_under_custom() -> None:
         {"name": "broken", "type": "gauge", "value": "x"},
         {"name": "huge", "type": "gauge", "value": 10**400},
         {"name": "", "type": "gauge", "value": 1},
-        {"name": "n" * 1025, "type": "gauge", "value": 1},
+        {"name": "n" * 254, "type": "gauge", "value": 1},
         {"type": "gauge", "value": 1},
     ]
     metrics = entities_of(answer({"name": "nginx", "userDefinedMetrics": given}))[NGINX].metrics

@@ -136,7 +136,7 @@ def test_a_refused_answer_says_what_is_wrong_with_it() -> None:
         b'{"node": {"nodeName": null}}': r"\$\.node\.nodeName is missing",
         b'{"node": {"nodeName": "a"}, "pods": [': "no JSON document",
         b'\xef\xbb\xbf{"node": {"nodeName": "a"}}': "no JSON document: Unexpected UTF-8 BOM",
-        json.dumps({"node": {"nodeName": "n" * 1025}}).encode(): r"\$\.node\.nodeName is 'nnnn",
+        json.dumps({"node": {"nodeName": "n" * 254}}).encode(): r"\$\.node\.nodeName is 'nnnn",
     }
     for body, message in cases.items():
         with pytest.raises(DecodeError, match=message):

@@ -119,7 +119,7 @@ def test_a_document_without_its_required_field_is_refused_with_the_reason() -> N
             decode(tree)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nul", b'{"part": NaN}', b'{"part": -Infinity}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"nul", b'{"part": NaN}', b'{"part": -Infinity}', b"\xff"])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(DecodeError, match="the answer is no JSON document"):
         DECODER.decode(body)
