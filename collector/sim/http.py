@@ -35,6 +35,8 @@ class Sheet(bytearray):
 
     def __init__(self, size: int) -> None:
         super().__init__(self.FRONT + size + self.BACK)
+        self._whole = memoryview(self)[:0]
+        self._sent_as: tuple[bytes, int, bytes] = (b"", 0, b"")
 
     def body(self, size: int) -> memoryview:
         """The first `size` bytes of the body."""
@@ -42,10 +44,13 @@ class Sheet(bytearray):
 
     def around(self, body: memoryview, start: bytes, end: bytes) -> memoryview:
         """`start`, a `body` that `self.body` gave, and `end`, written here."""
-        first, last = self.FRONT - len(start), self.FRONT + len(body)
-        self[first : self.FRONT] = start
-        self[last : last + len(end)] = end
-        return memoryview(self)[first : last + len(end)]
+        sent_as = (start, len(body), end)
+        if sent_as != self._sent_as:
+            first, last = self.FRONT - len(start), self.FRONT + len(body)
+            self[first : self.FRONT] = start
+            self[last : last + len(end)] = end
+            self._whole, self._sent_as = memoryview(self)[first : last + len(end)], sent_as
+        return self._whole
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,9 @@ class KubeletProtocol:
         self._connections = connections
         self._wire: Wire | None = None
         self._received = b""
-        self._head = b""
+        self._asked = b""
         self._request: Request | None = None
-        """What the head says: a client asks the same again and again."""
+        """What `_asked` says, a whole request without a body: a client asks the same again and again."""
         self._waiting: asyncio.TimerHandle | None = None
         self._answering = False
 
@@ -112,6 +117,10 @@ class KubeletProtocol:
 
     def data_received(self, data: bytes) -> None:
         """Read on; answer every whole request."""
+        idle = self._wire is not None and not self._answering and not self._received
+        if idle and self._request is not None and data == self._asked:
+            self._answer(self._request, self._respond(self._request))
+            return
         self._received = self._received + data if self._received else data
         self._next()
 
@@ -130,11 +139,13 @@ class KubeletProtocol:
                 if len(self._received) > MOST_HEAD_BYTES:
                     self.abort()
                 return
-            request = self._parsed(self._received[:end])
+            request = _parse(self._received[:end])
             if request is not None and request.length:
                 if len(self._received) < end + 4 + request.length:
                     return
                 request = replace(request, body=self._received[end + 4 : end + 4 + request.length])
+            if request is not None and not request.length:
+                self._asked, self._request = self._received[: end + 4], request
             self._received = self._received[end + 4 + (request.length if request else 0) :]
             if request is None:
                 self._refuse()
@@ -146,11 +157,6 @@ class KubeletProtocol:
         assert self._wire is not None
         self._wire.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         self._wire.close()
-
-    def _parsed(self, head: bytes) -> Request | None:
-        if head != self._head:
-            self._head, self._request = head, _parse(head)
-        return self._request
 
     def _answer(self, request: Request, answer: Answer) -> None:
         self._answering = True

@@ -64,6 +64,7 @@ class Kubelets:
         self._listeners: dict[int, Listener] = {}
         self._connections: list[set[KubeletProtocol]] = [set() for _ in addresses]
         self._faults: dict[int, Fault] = {}
+        self._summary = Answer(200, b"", content_type="application/json")
         self.port = 0
         self.token = config.token
         """The bearer token that may everything."""
@@ -152,7 +153,9 @@ class Kubelets:
         if path == "/stats/summary":
             light = "only_cpu_and_memory=true" in request.query
             body = self._answers.summary(node, only_cpu_and_memory=light)
-            return Answer(200, body, content_type="application/json")
+            if body is not self._summary.body:  # most are written into the same memory
+                self._summary = replace(self._summary, body=body)
+            return self._summary
         resource = self._answers.resource(node) if path == "/metrics/resource" else None
         if resource is not None:
             started = ("Process-Start-Time-Unix", str(int(self._started)))

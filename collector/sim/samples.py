@@ -55,20 +55,33 @@ class Sampler:
         self._load = plan.slots.load.rows(nodes)
         self._container_load = self._load.per_container(containers)
         self._lives: Lives | None = None
+        self._lives_hold = 0, 0
         limit = plan.containers.memory_limit[nodes]
         self._pod_limit = np.where((limit > 0).all(axis=2), limit.sum(axis=2), -1)
         self._born = self._started = self._from_birth = self._from_start = np.empty(0)
         self._on_host = np.array([slot_class is SlotClass.HOST for slot_class in plan.classes])
-        self._claims = np.array([slot_class is SlotClass.CLAIM for slot_class in plan.classes])
+        self._claims = np.flatnonzero([slot_class is SlotClass.CLAIM for slot_class in plan.classes])
+        self._claim_rates = plan.slots.rx[nodes][:, self._claims]
 
     def sample(self, second: int) -> Samples:
         """The samples at the tick `second`."""
-        alive = self._remember(lives(self._plan, self._nodes, second))
+        alive = self._alive(second)
         containers = self._containers(second, alive)
         pods = self._pods(second, alive, containers)
         nodes = self._node_rows(second, pods)
         pods = self._with_host_network(pods, nodes)
         return Samples(second, alive, containers, pods, nodes)
+
+    def _alive(self, second: int) -> Lives:
+        """The lives at `second`; they are the same until the first of them ends."""
+        known, (since, until) = self._lives, self._lives_hold
+        if known is not None and since <= second < until:
+            return known
+        alive = self._remember(lives(self._plan, self._nodes, second))
+        slot_ends = alive.birth + self._plan.slots.lifetime[self._nodes]
+        container_ends = alive.started + self._plan.containers.restart_period[self._nodes]
+        self._lives_hold = second, int(min(slot_ends.min(), container_ends.min()))
+        return alive
 
     def _remember(self, alive: Lives) -> Lives:
         """Keep what depends on lives alone: most of them are the same a tick later."""
@@ -99,7 +112,8 @@ class Sampler:
         memory, limit = columns.memory[nodes], columns.memory_limit[nodes]
         grown = memory * (1.0 + 0.2 * load.swing(seconds) + 0.05 * noise) + columns.leak[nodes] * age
         working_set = _pages(np.where(limit > 0, np.minimum(grown, limit * 0.995), grown))
-        logs = columns.logs[nodes]
+        logs = columns.logs[nodes] * age
+        rotations = logs / LOG_ROTATION
         rootfs_used = _pages(columns.rootfs[nodes] * (1.2 + 0.2 * load.swing(seconds)))
         return ContainerSamples(
             present=present,
@@ -115,8 +129,8 @@ class Sampler:
             major_page_faults=(age * (base * 1e-12)).astype(np.int64),
             rootfs_used=rootfs_used,
             rootfs_inodes=5 + rootfs_used // 65_536,
-            logs_used=_pages(np.mod(logs * age, LOG_ROTATION)),
-            logs_inodes=1 + np.minimum(4, (logs * age / LOG_ROTATION).astype(np.int64)),
+            logs_used=_pages(_past_rotation(logs, rotations)),
+            logs_inodes=1 + np.minimum(4, rotations.astype(np.int64)),
         )
 
     def _pods(self, second: int, alive: Lives, containers: ContainerSamples) -> PodSamples:
@@ -139,8 +153,10 @@ class Sampler:
         limit = self._pod_limit
         storage = _sum(containers.rootfs_used, counted) + _sum(containers.logs_used, counted) + 12_288
         inodes = _sum(containers.rootfs_inodes, counted) + _sum(containers.logs_inodes, counted) + 1
-        claim_seconds = network_seconds + 40.0 * 86_400
-        claimed = _pages(np.mod(plan.slots.rx[nodes] * claim_seconds * 0.02, CLAIM_CAPACITY * 0.9))
+        claims = self._claims
+        claim_seconds = network_seconds[:, claims] + 40.0 * 86_400
+        claim_used = np.full(at.shape, -1)
+        claim_used[:, claims] = _pages(np.mod(self._claim_rates * claim_seconds * 0.02, CLAIM_CAPACITY * 0.9))
         return PodSamples(
             present=sampled,
             milliseconds=at + plan.origin * 1000,
@@ -156,7 +172,7 @@ class Sampler:
             tx=_whole(plan.slots.tx[nodes] * traffic + 726, sampled),
             storage_used=storage,
             storage_inodes=inodes,
-            claim_used=np.where(self._claims, claimed, -1),
+            claim_used=claim_used,
             processes=1 + running * 2,
         )
 
@@ -243,7 +259,7 @@ class Sampler:
 
 def _whole(amount: F64, present: Bools) -> I64:
     """Whole numbers, -1 where absent."""
-    return np.where(present, amount, -1.0).astype(np.int64)
+    return amount.astype(np.int64) if present.all() else np.where(present, amount, -1.0).astype(np.int64)
 
 
 def _pages(size: NDArray[np.floating[Any]]) -> I64:
@@ -251,9 +267,15 @@ def _pages(size: NDArray[np.floating[Any]]) -> I64:
     return size.astype(np.int64) & ~np.int64(4095)
 
 
+def _past_rotation(written: F64, rotations: F64) -> F64:
+    """What `written` bytes leave after the last whole one of so many rotations: np.mod, at a sixth of its cost."""
+    past: F64 = written - np.floor(rotations) * LOG_ROTATION
+    return np.where(past < 0, past + LOG_ROTATION, past) if (past < 0).any() else past  # the quotient was rounded up
+
+
 def _sum(cells: I64, present: Bools) -> I64:
     """Sum of the present cells over the last axis; column by column, since that axis is short and the others long."""
-    counted = cells * present
+    counted = cells if present.all() else cells * present
     total = counted[..., 0]
     for place in range(1, counted.shape[-1]):
         total = total + counted[..., place]

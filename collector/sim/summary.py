@@ -79,8 +79,6 @@ class SummaryGroup:
             numbers = np.concatenate(columns, axis=1)
             out = self.lanes[:, block.first : block.first + block.cells * block.lanes]
             write_numbers(numbers, block.lanes, out.reshape(rows, block.cells, block.lanes))
-        for name, source in self._format.copies:
-            self._views[name][:] = self._views[source]
         self._write_optional_keys(values)
         self._write_times(samples)
 
@@ -90,11 +88,9 @@ class SummaryGroup:
         dates: list[Lanes] = []
         for times, names in sampled_times(samples):
             seconds = times.reshape(len(self.lanes), -1)
-            shown = [name for name in names if name in self._format.columns]
-            clocks = recent.clocks(seconds)
-            for name in shown:
-                self._views[name][:] = clocks
+            self._views[names[0]][:] = recent.clocks(seconds)
             if recent.date is None:
+                shown = [name for name in names if name in self._format.layout.fields]
                 dates += [recent.dates(seconds)] * len(shown)
         self._dates = np.concatenate(dates, axis=1) if recent.date is None else recent.date
 

@@ -1,7 +1,8 @@
 """The one body all answers are written into, one after another: what most of them share is already there.
 
-Every lane that differs between nodes is written each time. Sampled times differ in their last eight bytes, the rest of
-them is the same for ten hours; and some times are those of the tick, the same for all nodes.
+Every lane that differs between nodes is written each time; what an answer repeats (times, free space) is in a node's
+lanes once. Sampled times differ in their last eight bytes, the rest of them is the same for ten hours; and some times
+are those of the tick, the same for all nodes.
 """
 
 import numpy as np
@@ -28,12 +29,14 @@ class SummaryBody:
 
     def write(self, lanes: Lanes, dates: Lanes, asked: int) -> memoryview:
         """An answer at the tick `asked`, seconds since 1970; `dates` (3,), or (cells, 3) at the turn of ten hours."""
-        self._lanes[self._format.positions] = lanes
+        text, shared = self._lanes, self._format
+        text[shared.positions] = lanes
+        text[shared.repeat_positions] = lanes.take(shared.repeat_lanes)
         if dates.ndim > 1 or dates.tobytes() != self._dates:
-            self._lanes[self._format.date_positions] = dates
+            text[shared.date_positions] = dates
             self._dates = b"" if dates.ndim > 1 else dates.tobytes()
         if asked != self._asked:
-            self._lanes[self._format.asked_positions] = time_lanes(np.array([asked]))
+            text[shared.asked_positions] = time_lanes(np.array([asked]))
             self._asked = asked
         return self._text
 

@@ -121,4 +121,6 @@ COPIES = {
     "container.logs_available": "node.fs_available",
     "container.logs_inodes_free": "node.fs_inodes_free",
 }
-"""Number fields that repeat another: its digits are copied to every cell."""
+"""Number fields that repeat another, each cell the one of the same number, or the only one."""
+REPEATS = {name: names[0] for names in _SHOWN for name in names[1:]} | COPIES
+"""Every field that repeats another, sampled times included: it has no lanes of its own."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from collector.sim.digits import DATE_LANES, Lanes, text_lanes
 from collector.sim.layout import Field, Layout, Number, OptionalNumber, build_layout
 from collector.sim.plan import Plan
-from collector.sim.summary_fields import COPIES, TIMES_ASKED, TIMES_SAMPLED
+from collector.sim.summary_fields import REPEATS, TIMES_ASKED, TIMES_SAMPLED
 from collector.sim.summary_tree import SummaryTree
 
 
@@ -25,6 +25,11 @@ class Column:
     def lanes(self) -> int:
         """Of each cell."""
         return len(self.positions[0])
+
+    def numbers(self, cells: int) -> NDArray[np.int64]:
+        """Of the field's lanes in a group's, (cells, lanes); a single cell is repeated."""
+        own = self.first + np.arange(self.positions.size).reshape(self.positions.shape)
+        return np.broadcast_to(own, (cells, self.lanes))
 
     def of(self, lanes: Lanes) -> Lanes:
         """The field's part of a group's lanes, as (nodes, cells, lanes): a view."""
@@ -52,7 +57,7 @@ class SummaryFormat:
         self.blocks: list[NumberBlock] = []
         self.width = 0
         fields = self.layout.fields
-        numbers_of_own = [field for field in fields.values() if field.kind is Number and field.name not in COPIES]
+        numbers_of_own = [field for field in fields.values() if field.kind is Number and field.name not in REPEATS]
         # Numbers that may be absent have blocks of their own: only there is it asked which are.
         kinds = sorted({(field.positions.shape[1], f"{field.name}?" in fields) for field in numbers_of_own})
         for width, optional in kinds:
@@ -66,13 +71,18 @@ class SummaryFormat:
                 self._add(field, field.positions)
         sampled = [fields[name] for name in TIMES_SAMPLED if name in fields]
         for field in sampled:
-            self._add(field, field.positions[:, DATE_LANES:])
+            if field.name not in REPEATS:
+                self._add(field, field.positions[:, DATE_LANES:])
         for name, field in fields.items():
-            if name not in self.columns and name not in TIMES_ASKED:
+            if name not in self.columns and name not in REPEATS and name not in TIMES_ASKED:
                 self._add(field, field.positions)
         self.keys = [column for column in self.columns.values() if column.field.kind is OptionalNumber]
-        self.copies = [(name, source) for name, source in COPIES.items() if name in self.columns]
         self.positions: NDArray[np.int64] = np.concatenate([each.positions.ravel() for each in self.columns.values()])
+        repeats = [(fields[name], self.columns[source]) for name, source in REPEATS.items() if name in fields]
+        self.repeat_positions = np.concatenate([repeat.positions[:, -of.lanes :].ravel() for repeat, of in repeats])
+        """Of the answer: where lanes stand once more."""
+        self.repeat_lanes = np.concatenate([of.numbers(len(repeat.cells)).ravel() for repeat, of in repeats])
+        """Of a node's lanes: which these are."""
         self.container_names = self._container_names(plan)
         """Of each workload, (workloads, containers, lanes)."""
         self.date_positions = np.concatenate([field.positions[:, :DATE_LANES] for field in sampled])

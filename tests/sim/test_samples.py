@@ -37,6 +37,17 @@ def test_the_same_seed_and_clock_give_the_same_bytes_whatever_was_asked_before()
         assert bytes(one.world.summary_at(node, START + 700)) == bytes(other.world.summary_at(node, START + 700))
 
 
+def test_what_is_kept_from_tick_to_tick_ends_when_a_life_does():
+    shape = {"nodes": 4, "pods": 9, "churn": 1.0, "housekeeping": 1}
+    followed = make(**shape)
+    for second in range(1, 90):
+        moment = START + second
+        kept = [bytes(followed.world.summary_at(node, moment)) for node in range(4)]
+        if second % 7 == 0:
+            fresh = make(**shape)
+            assert kept == [bytes(fresh.world.summary_at(node, moment)) for node in range(4)], second
+
+
 def test_another_seed_gives_another_cluster():
     assert make(seed=1).truth(0) != make(seed=2).truth(0)
 
