@@ -104,8 +104,7 @@ def _write_labels(writer: Writer, labels: Labels, rows: Rows) -> None:
         label = _find(table.identities, labels.identities, labels.names, lambda _, name: table.resource(name))
         table.mark_seen(label, batch.pin.sequence)
     keep = (labels.values >= 0).any(axis=0) & (row != SHADOWED)
-    # Copies in any case: the group's own arrays are larger than what is kept of them.
     if keep.all():
-        batch.labeled[labels.group.name].append(row, label, labels.values.copy())
+        batch.labeled[labels.group.name].append(row, label, labels.values)
     else:
         batch.labeled[labels.group.name].append(row[keep], label[keep], labels.values[:, keep])
