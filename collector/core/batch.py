@@ -6,7 +6,7 @@ And MetricSet, a row of it seen as an object.
 import mmap
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,37 @@ def _untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.frombuffer(pages, dtype).reshape(shape)
 
 
+class _Room(NamedTuple):
+    """The arrays of a LabeledTable while it grows, longer than what is in them."""
+
+    row: NDArray[np.int32]
+    label: NDArray[np.int32]
+    values: NDArray[np.int64]
+    present: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, metrics: int, size: int) -> Self:
+        """Room for `size` label sets."""
+        wide = (metrics, size)
+        return cls(
+            _untouched(wide[1:], np.int32),
+            _untouched(wide[1:], np.int32),
+            _untouched(wide, INT64),
+            _untouched(wide, np.bool_),
+        )
+
+
+def _closed_up(wide: NDArray[Any], length: int) -> NDArray[Any]:
+    """The first `length` columns of `wide`, moved together so that they lie one row after the other."""
+    rows, room = wide.shape
+    if length == room:
+        return wide
+    flat = wide.reshape(-1)
+    for j in range(1, rows):
+        flat[j * length : (j + 1) * length] = flat[j * room : j * room + length]
+    return flat[: rows * length].reshape(rows, length)
+
+
 class LabeledTable:
     """The labelled values of one group in one batch: k label sets of entities, one column a metric of the group.
 
@@ -40,22 +71,50 @@ class LabeledTable:
     of a float64, `present` bool (metrics, k).
     """
 
-    def __init__(self, group: LabeledGroup) -> None:
+    row: NDArray[np.int32]
+    label: NDArray[np.int32]
+    values: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    _room: _Room
+    _end: int
+    """Label sets in `_room`; those beyond the attributes' lengths are not shown yet."""
+
+    def __init__(self, group: LabeledGroup, expected: int = 0) -> None:
+        """`expected` label sets have room without being moved; room costs nothing until it is written."""
         self.group = group
-        self.row: NDArray[np.int32] = np.empty(0, np.int32)
-        self.label: NDArray[np.int32] = np.empty(0, np.int32)
-        self.values: NDArray[np.int64] = np.empty((len(group.metrics), 0), np.int64)
-        self.present: NDArray[np.bool_] = np.empty((len(group.metrics), 0), np.bool_)
-        self._pieces: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]] = []
+        self._expected = expected
+        self._replace(
+            np.empty(0, np.int32),
+            np.empty(0, np.int32),
+            np.empty((len(group.metrics), 0), np.int64),
+            np.empty((len(group.metrics), 0), np.bool_),
+        )
 
     def __len__(self) -> int:
         return self.row.size
 
     def append(self, row: NDArray[np.int32], label: NDArray[np.int32], values: NDArray[np.int64]) -> None:
-        """Add label sets; `values` is (m, k) for the group's first m metrics, negative where absent."""
+        """Add label sets; `values` is (m, k) for the group's first m metrics, negative where absent.
+
+        They are seen in the attributes after the next `join`.
+        """
         if not self.row.flags.writeable:
             raise ValueError(f"the {self.group.name} table is read-only: its batch is frozen")
-        self._pieces.append((row, label, values))
+        begin, end = self._end, self._end + row.size
+        if end > self._room.row.size:
+            self._grow(end)
+        room, m = self._room, len(values)
+        room.row[begin:end], room.label[begin:end] = row, label
+        room.values[:m, begin:end], room.values[m:, begin:end] = values, -1
+        np.greater_equal(values, 0, out=room.present[:m, begin:end])
+        self._end = end
+
+    def _grow(self, wanted: int) -> None:
+        old, end = self._room, self._end
+        self._room = _Room.of(len(self.group.metrics), max(wanted + wanted // 2, self._expected))
+        new = self._room
+        new.row[:end], new.label[:end] = old.row[:end], old.label[:end]
+        new.values[:, :end], new.present[:, :end] = old.values[:, :end], old.present[:, :end]
 
     def resume(
         self,
@@ -74,25 +133,15 @@ class LabeledTable:
         """Drop what was appended for `rows` so far: a later answer about them replaces the earlier one."""
         self.join()
         keep = ~np.isin(self.row, rows)
-        self._replace(self.row[keep], self.label[keep], self.values[:, keep], self.present[:, keep])
+        # `[:, keep]` alone would lie column by column; `compress` gives rows, as sinks want them.
+        values, present = self.values.compress(keep, axis=1), self.present.compress(keep, axis=1)
+        self._replace(self.row[keep], self.label[keep], values, present)
 
     def join(self) -> None:
-        """Make the appended pieces one table."""
-        if not self._pieces:
-            return
-        row = np.concatenate([self.row, *(row for row, _, _ in self._pieces)])
-        values = np.full((len(self.group.metrics), row.size), -1, np.int64)
-        present = np.zeros(values.shape, np.bool_)
-        end = self.row.size
-        values[:, :end], present[:, :end] = self.values, self.present
-        label = np.concatenate([self.label, *(label for _, label, _ in self._pieces)])
-        self._pieces.reverse()
-        while self._pieces:  # each is let go of once it is copied
-            piece = self._pieces.pop()[2]
-            start, end = end, end + piece.shape[1]
-            values[: len(piece), start:end] = piece
-            present[: len(piece), start:end] = piece >= 0
-        self._replace(row, label, values, present)
+        """Show what was appended. No column is copied to another place than where it was written, or near it."""
+        end, room = self._end, self._room
+        if end != self.row.size:
+            self._replace(room.row[:end], room.label[:end], _closed_up(room.values, end), _closed_up(room.present, end))
 
     def _replace(
         self,
@@ -102,6 +151,7 @@ class LabeledTable:
         present: NDArray[np.bool_],
     ) -> None:
         self.row, self.label, self.values, self.present = row, label, values, present
+        self._room, self._end = _Room(row, label, values, present), row.size
         self.__dict__.pop("_by_row", None)  # the index of the old arrays
 
     def column(self, j: int) -> Column:
@@ -171,7 +221,9 @@ class DataBatch:
         """Rows below this may exist here; set by `freeze`."""
         self._capacity = 1 << max(12, (2 * entities.size - 1).bit_length())
         self._allocate()
-        self.labeled = {group.name: LabeledTable(group) for group in GROUPS}
+        lengths = entities.labels.lengths
+        # A sixteenth more than last time: then none of them is moved before it is whole.
+        self.labeled = {group.name: LabeledTable(group, lengths.get(group.name, 0) * 17 // 16) for group in GROUPS}
         self.rows = entities.size
 
     def ensure_rows(self) -> None:
@@ -243,6 +295,7 @@ class DataBatch:
         for table in self.labeled.values():
             table.freeze()
             self.entities.labels.mark_seen(table.label, self.pin.sequence)
+            self.entities.labels.lengths[table.group.name] = len(table)
         self.entities.mark_seen(np.flatnonzero(self.exists[: self.rows]), self.pin.sequence)
         for array in (self.cells, self.present, self.exists, self.share, self.times):
             array.setflags(write=False)

@@ -10,6 +10,7 @@ import numpy as np
 from collector.core.entities import EntityTable
 from collector.core.identities import UNKNOWN, Identities, Keys
 from collector.core.metrics import Clock
+from collector.core.place import scatter
 from collector.core.samplegroup import Entities, Labels, Names, Owners, SampleGroup
 from collector.core.slots import LabelTable
 from collector.core.writer import SHADOWED, Rows, Writer
@@ -82,17 +83,9 @@ def _write(writer: Writer, group: SampleGroup, found: Entities, rows: Rows, node
     batch = writer.batch
     target = rows[live].astype(np.intp)  # NumPy's own type of index: converted once, not for each column
     writer.claim(found.kind, target, nodes[live])
-    for clock, times in enumerate(found.times):
-        if times.any():
-            batch.times[clock][target] = times[live]
-    for m, column in zip(found.metrics, found.columns, strict=True):
-        given = column >= 0
-        if given.all():
-            batch.cells[m][target] = column[live]
-            batch.present[m][target] = True
-        elif given.any():  # what none of them has is not written: it would cost memory
-            batch.cells[m][target] = column[live]
-            batch.present[m][target] = given[live]
+    # What none of them has is not written: it would cost memory.
+    scatter(rows, range(len(Clock)), list(found.times), batch.times, None)
+    scatter(rows, found.metrics, found.columns, batch.cells, batch.present)
     writer.write_uptime(target, start[live], group.read_at)
     for labels in group.labels:
         if labels.kind is found.kind and len(labels.owners):
@@ -111,8 +104,7 @@ def _write_labels(writer: Writer, labels: Labels, rows: Rows) -> None:
         label = _find(table.identities, labels.identities, labels.names, lambda _, name: table.resource(name))
         table.mark_seen(label, batch.pin.sequence)
     keep = (labels.values >= 0).any(axis=0) & (row != SHADOWED)
-    # Copies in any case: the group's own arrays are larger than what is kept of them.
     if keep.all():
-        batch.labeled[labels.group.name].append(row, label, labels.values.copy())
+        batch.labeled[labels.group.name].append(row, label, labels.values)
     else:
         batch.labeled[labels.group.name].append(row[keep], label[keep], labels.values[:, keep])

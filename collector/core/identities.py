@@ -8,8 +8,9 @@ lead there. A slot whose number has another owner by now leads nowhere, and so f
 import numpy as np
 from numpy.typing import NDArray
 
-UNKNOWN = -1
-"""In place of a number: this key has none."""
+from collector.core.place import UNKNOWN, find
+
+__all__ = ["UNKNOWN", "Identities", "Keys"]
 
 Keys = NDArray[np.uint64]
 """(n, 2); never all zeros."""
@@ -25,23 +26,7 @@ class Identities:
 
     def find(self, keys: Keys) -> NDArray[np.int32]:
         """The number of each key, UNKNOWN where it has none."""
-        slots, (owner_first, owner_second) = self._slots, self._owner
-        last = slots.size - 1
-        first, second = keys[:, 0], keys[:, 1]
-        place = (first & np.uint64(last)).astype(np.intp)
-        found: NDArray[np.intp] = slots[place].astype(np.intp)
-        # An empty slot, -1, leads to the last owner, whoever that is; it ends the search either way.
-        wrong = np.flatnonzero(((owner_first[found] != first) | (owner_second[found] != second)) & (found != UNKNOWN))
-        place, first, second = place[wrong], first[wrong], second[wrong]
-        while wrong.size:
-            place = (place + 1) & last
-            there = slots[place].astype(np.intp)
-            found[wrong] = there
-            left = np.flatnonzero(
-                ((owner_first[there] != first) | (owner_second[there] != second)) & (there != UNKNOWN)
-            )
-            wrong, place, first, second = wrong[left], place[left], first[left], second[left]
-        return found.astype(np.int32)
+        return find(keys, self._slots, self._owner)
 
     def put(self, keys: Keys, numbers: NDArray[np.int32]) -> None:
         """From now on each of `numbers` has this key; of two keys for one number the later one counts."""

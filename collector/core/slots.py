@@ -59,6 +59,8 @@ class LabelTable:
         self._free: list[int] = []
         self.identities = Identities()
         """Label numbers by whatever hash their users know them by; forgotten when a number is given back."""
+        self.lengths: dict[str, int] = {}
+        """By group: how many label sets of entities the latest whole batch had."""
 
     def __len__(self) -> int:
         return len(self._ids)

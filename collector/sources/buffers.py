@@ -7,7 +7,7 @@ a fetch costs.
 from collections import deque
 from typing import Final
 
-_MOST: Final = 128
+_MOST: Final = 160
 """Buffers kept: those of answers that wait to be decoded together, and of some that are on their way."""
 _LARGEST: Final = 1 << 20
 """Larger ones are not kept."""

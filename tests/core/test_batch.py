@@ -184,22 +184,32 @@ entries = st.lists(
 )
 
 
-@given(st.lists(entries), st.lists(st.integers(0, 5), max_size=3))
-def test_a_labelled_table_equals_a_list_of_tuples(
-    pieces: list[list[tuple[int, int, list[int]]]], gone: list[int]
-) -> None:
-    table = LabeledTable(FILESYSTEM)
+def append(table: LabeledTable, pieces: list[list[tuple[int, int, list[int]]]]) -> None:
     for piece in pieces:
         table.append(
             np.array([row for row, _, _ in piece], np.int32),
             np.array([label for _, label, _ in piece], np.int32),
             np.array([values for _, _, values in piece], np.int64).reshape(-1, 5).T,
         )
+
+
+@given(st.lists(entries), st.lists(st.integers(0, 5), max_size=3), st.lists(entries), st.integers(0, 50))
+def test_a_labelled_table_equals_a_list_of_tuples(
+    pieces: list[list[tuple[int, int, list[int]]]],
+    gone: list[int],
+    later: list[list[tuple[int, int, list[int]]]],
+    room: int,
+) -> None:
+    table = LabeledTable(FILESYSTEM, room)
+    append(table, pieces)
     table.join()
     table.of(0)  # looking does not change what a later look sees
     table.forget(np.array(gone, np.int32))
+    append(table, later)
     table.freeze()
     expected = [entry for piece in pieces for entry in piece if entry[0] not in gone]
+    expected += [entry for piece in later for entry in piece]
+    assert all(array.flags.c_contiguous for array in (table.row, table.label, table.values, table.present))
     assert len(table) == len(expected)
     for row in range(6):
         found = [
