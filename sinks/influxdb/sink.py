@@ -87,6 +87,10 @@ class InfluxdbSink:
         """Write lines of a chunk, or all of them. Raises ExportError."""
         await self._wire.write(body)
 
+    def is_changed(self) -> bool:
+        """Whether the token file holds another token than the last write had. Blocking."""
+        return self._wire.is_changed()
+
     async def stop(self) -> None:
         """Release the connections."""
         await self._wire.close()

@@ -23,6 +23,8 @@ class WireV2:
         self._options = options
         self._client: InfluxDBClientAsync | None = None
         self._writer: WriteApiAsync | None = None
+        self._token = ""
+        """What the last write had."""
 
     async def write(self, body: bytes) -> None:
         """Deliver lines."""
@@ -34,7 +36,7 @@ class WireV2:
                 written = await self._opened().write(bucket=options.bucket, org=options.org, record=body)
             except ApiException as error:
                 status = int(error.status or 0)
-                if status == 401:
+                if status in {401, 403}:
                     await self.close()  # the token file may hold a newer one by the next write
                 headers: Mapping[str, str] = error.headers or {}
                 raise refusal(
@@ -52,6 +54,13 @@ class WireV2:
                     raise ExportError(f"{options.url} answered a write with neither 204 nor an error; is it InfluxDB?")
                 return
 
+    def is_changed(self) -> bool:
+        """Whether the token file holds another token than the last write had. Blocking."""
+        try:
+            return _token(self._options) != self._token
+        except ExportError:
+            return False
+
     async def close(self) -> None:
         """Release the connections."""
         client, self._client, self._writer = self._client, None, None
@@ -61,9 +70,10 @@ class WireV2:
     def _opened(self) -> WriteApiAsync:
         if self._writer is None:
             options = self._options
+            self._token = _token(options)
             self._client = InfluxDBClientAsync(
                 options.url,
-                token=_token(options),
+                token=self._token,
                 org=options.org,
                 timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
                 allow_redirects=False,

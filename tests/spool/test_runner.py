@@ -19,7 +19,7 @@ from sinks.runner.deadletters import LINES_BYTES, MOST_BYTES, DeadLetters
 from sinks.runner.ledger import SinkLedger
 from sinks.runner.place import directory_name, place, state_directory, with_spools
 from sinks.runner.refusals import Refused
-from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, Backoff
+from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, LOOK_S, REFUSED_S, Backoff
 from sinks.spool.disk import Disk
 from sinks.spool.spool import SpoolLimits
 from tests.sinks.batches import MINUTE, TIMESTAMP, empty_batch
@@ -228,17 +228,57 @@ async def test_a_server_that_refuses_everything_is_not_asked_for_ever(monkeypatc
     assert sum(len(one.lines) for one in refused) == len(body)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-async def test_a_wrong_password_or_a_missing_database_condemns_no_point(status: int, run: Callable[..., Run]) -> None:
-    def answer(_: bytes) -> None:
-        raise ExportError("no", retryable=False, status=status)
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 408])
+async def test_who_is_refused_himself_stops_asking_says_so_and_loses_no_point(
+    status: int, run: Callable[..., Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    times: list[float] = []
 
-    one = run(ScriptedWire(answer=answer))
+    def answer(_: bytes) -> None:
+        times.append(asyncio.get_running_loop().time())
+        raise ExportError("check the options user and pw", retryable=False, status=status)
+
+    one = run(ScriptedWire(answer=answer, concurrency=4))
     one.tick()
-    await asyncio.sleep(100)
-    assert one.check().points.queued == 10
+    await one.until(lambda ledger: ledger.refused)
+    for _ in range(60):
+        one.tick()
+        await asyncio.sleep(60)
+    ledger = one.check()
+    assert (ledger.points.queued, ledger.refused, ledger.trouble) == (610, True, "check the options user and pw")
+    # The senders that were under way at first; from then on a look every five minutes, as the jitter is set here.
+    assert len(times) <= 4 + 12
+    assert all(later - earlier >= REFUSED_S for earlier, later in itertools.pairwise(times[4:]))
+    assert [record.levelname for record in caplog.records if "until that is put right" in record.message] == ["ERROR"]
     one.wire.answer = lambda _: None
+    await one.until(lambda ledger: ledger.points.delivered == 610)
+    assert not one.check().refused
+    assert len(set(one.wire.received)) == 610
+
+
+async def test_a_changed_configuration_is_tried_at_once(run: Callable[..., Run]) -> None:
+    class Following(ScriptedWire):
+        token, used = "old", ""
+
+        def is_changed(self) -> bool:
+            return self.token != self.used
+
+        async def send(self, body: bytes) -> None:
+            self.used = self.token
+            if self.token != "right":
+                raise ExportError("no", retryable=False, status=401)
+            await super().send(body)
+
+    wire = Following()
+    one = run(wire)
+    one.tick()
+    await one.until(lambda ledger: ledger.refused)
+    now = asyncio.get_running_loop().time()
+    for token in ("wrong, too", "right"):
+        wire.token = token
+        await one.until(lambda _, token=token: wire.used == token)
     await one.until(lambda ledger: ledger.points.delivered == 10)
+    assert asyncio.get_running_loop().time() - now < 2 * LOOK_S + 1
 
 
 async def test_a_fault_of_the_sink_itself_loses_nothing(run: Callable[..., Run]) -> None:
@@ -360,6 +400,7 @@ def test_delays_double_up_to_a_bound_with_jitter() -> None:
     assert [shortest.failed() for _ in range(3)] == [0.5, 1, 2]
     assert longest.failed(90.0) == 90.0
     assert longest.failed(1e9) == LONGEST_ASKED_S
+    assert (longest.failed(refused=True), shortest.failed(refused=True)) == (REFUSED_S, REFUSED_S / 2)
     longest.succeeded()
     assert longest.failed() == 1
 
