@@ -17,7 +17,9 @@ class Inode:
     synced: int = 0
     spoilt_at: int | None = None
     """Where the content began that a sync failed for: the kernel may have forgotten it, and no later sync brings it
-    back."""
+    back, nor saves what is written behind it."""
+    spoilt_to: int = 0
+    """Where that content ended."""
 
     def sync(self) -> None:
         """All is on the disk, but for what was forgotten."""
@@ -26,12 +28,12 @@ class Inode:
 
     def spoil(self) -> None:
         """A sync fails."""
-        if self.spoilt_at is None and self.synced < len(self.content):
-            self.spoilt_at = self.synced
+        if self.synced < len(self.content):
+            self.spoilt_at, self.spoilt_to = self.synced, len(self.content)
 
     def spoilt(self, end: int) -> bool:
         """Whether a sync has failed for what ends there."""
-        return self.spoilt_at is not None and end > self.spoilt_at
+        return self.spoilt_at is not None and self.spoilt_at < end <= self.spoilt_to
 
 
 Change = Callable[[dict[str, Inode]], None]
@@ -51,7 +53,7 @@ class FaultyDisk(Disk):
         """Bytes one append takes at most: short writes."""
         self.fail: Callable[[str], None] = lambda _: None
         self.told: Callable[[str, str], None] = lambda _operation, _name: None
-        """Told of removals that are asked for, of syncs of the directory, and of syncs that fail."""
+        """Told of removals that are asked for, of syncs of the directory, and of syncs and reads that fail."""
 
     def _change(self, change: Change) -> None:
         """A name changes: at once for all who look, on the disk only with the next sync of the directory."""
@@ -105,7 +107,11 @@ class FaultyDisk(Disk):
         del self._open[file]
 
     def read(self, path: Path, offset: int, length: int) -> bytes:
-        self.fail("read")
+        try:
+            self.fail("read")
+        except OSError:
+            self.told("read failed", path.name)
+            raise
         if path.name not in self.files:
             raise FileNotFoundError(errno.ENOENT, "not there", str(path))
         return bytes(self.files[path.name].content[offset : offset + length])

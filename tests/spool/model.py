@@ -7,7 +7,7 @@ the disk; it does not ask the spool.
 import re
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from sinks.spool.account import Balance
@@ -77,7 +77,8 @@ class Model:
         """Bodies in files that were removed since the directory was last synced: they may come back with the power."""
         self.given_up: set[str] = set()
         """Names whose removal this process asked for; those that are still there were refused by the disk."""
-        self.starting = False
+        self.starting = self.no_cursor = False
+        """`no_cursor`: the disk did not give it to the process that starts, which repeats what it notes."""
         self.sync_failed = False
         """Since it was last set back."""
         self.appending = 0
@@ -135,6 +136,8 @@ class Model:
         match operation:
             case "sync failed":
                 self.sync_failed = True
+            case "read failed" if name == "cursor":
+                self.no_cursor = True
             case "sync_directory":
                 self.removed.clear()
             case "remove" if _NUMBER.fullmatch(name) and name in self.disk.files:
@@ -235,10 +238,10 @@ class Model:
                 self.drop_tick(tick, AGE)
 
     def synced(self) -> None:
-        """The spool has synced, as far as the disk let it: what lies there is safe from now on."""
-        if not self.sync_failed:
-            there = self.on_disk()
-            self.promised = {body for body in self.entries if body in there and not there[body][0].spoilt(there[body][1])}
+        """The spool has synced, and if the disk did not fail it: what lies there is safe from now on."""
+        there = self.on_disk()
+        safe = {body for body in self.entries if body in there and not there[body][0].spoilt(there[body][1])}
+        self.promised = self.promised & safe if self.sync_failed else safe
 
     def noted_down(self) -> None:
         """A cursor was written."""
@@ -258,14 +261,18 @@ class Model:
 
     def start(self, *, power: bool) -> None:
         """A new process is about to take stock."""
-        self.starting = True
+        self.starting, self.no_cursor, self.sync_failed = True, False, False
         self.given_up.clear()
         if power:
             self.removed.clear()
 
-    def started(self, found: list[bytes], balances: tuple[Balance, Balance]) -> None:
-        """It has found these, in the order they are to be delivered in: ticks by their timestamps, as the files lie."""
+    def started(self, found: Sequence[bytes], noted: Set[bytes], balances: tuple[Balance, Balance]) -> None:
+        """It has found these, in the order they are to be delivered in: ticks by their timestamps, as the files lie.
+
+        `noted` may not be among them.
+        """
         there, settled = self.on_disk(), self.settled
+        assert self.no_cursor or not noted & set(found), "what a cursor noted is delivered once more"
         assert len(found) == len(set(found)), "a record was found twice"
         assert set(found) <= there.keys(), "a record came back changed"
         lost = there.keys() - settled - set(found)
@@ -291,7 +298,7 @@ class Model:
                 ours.dropped[reason] += count
         self.settled = settled - set(found)
         self.noted &= self.settled
-        self.promised &= set(found)
+        self.synced()
 
     def _add(self, tick: Kept, payload: Payload) -> None:
         self.entries[payload.body] = Entry(tick, payload.points)

@@ -12,6 +12,7 @@ from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.core.store import MetricStore
 from collector.errors import ExportError, StartError
+from sinks.influxdb.wire import refusal
 from sinks.lock import DirectoryLock
 from sinks.manager import HELD, SinkManager
 from sinks.runner import SpooledSink, refusals
@@ -228,7 +229,7 @@ async def test_a_server_that_refuses_everything_is_not_asked_for_ever(monkeypatc
     assert sum(len(one.lines) for one in refused) == len(body)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 407, 408])
+@pytest.mark.parametrize("status", [401, 408])
 async def test_who_is_refused_himself_stops_asking_says_so_and_loses_no_point(
     status: int, run: Callable[..., Run], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -241,19 +242,31 @@ async def test_who_is_refused_himself_stops_asking_says_so_and_loses_no_point(
     one = run(ScriptedWire(answer=answer, concurrency=4))
     one.tick()
     await one.until(lambda ledger: ledger.refused)
-    for _ in range(60):
+    for _ in range(4):
+        await asyncio.sleep(600)
         one.tick()
-        await asyncio.sleep(60)
+    await one.until(lambda ledger: ledger.points.scraped == 50)
     ledger = one.check()
-    assert (ledger.points.queued, ledger.refused, ledger.trouble) == (610, True, "check the options user and pw")
+    assert (ledger.points.queued, ledger.refused, ledger.trouble) == (50, True, "check the options user and pw")
     # The senders that were under way at first; from then on a look every five minutes, as the jitter is set here.
-    assert len(times) <= 4 + 12
+    assert len(times) <= 4 + 8
     assert all(later - earlier >= REFUSED_S for earlier, later in itertools.pairwise(times[4:]))
     assert [record.levelname for record in caplog.records if "until that is put right" in record.message] == ["ERROR"]
     one.wire.answer = lambda _: None
-    await one.until(lambda ledger: ledger.points.delivered == 610)
+    await asyncio.sleep(REFUSED_S)
+    await one.until(lambda ledger: ledger.points.delivered == 50)
     assert not one.check().refused
-    assert len(set(one.wire.received)) == 610
+    assert len(set(one.wire.received)) == 50
+
+
+@pytest.mark.parametrize(
+    ("status", "retried", "ours"),
+    [*((status, False, True) for status in (401, 403, 404, 407, 408)), (400, False, False), (429, True, False)],
+)
+def test_what_a_refusal_is_about(status: int, retried: bool, ours: bool) -> None:  # noqa: FBT001
+    error = refusal("http://h", status, b"")
+    assert (error.retryable, error.refuses_us) == (retried, ours)
+    assert refusals.is_about_the_points(error) is (not retried and not ours)
 
 
 async def test_a_changed_configuration_is_tried_at_once(run: Callable[..., Run]) -> None:
