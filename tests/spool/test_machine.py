@@ -83,7 +83,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool.index.commit(tick)
         self.model.committed(kept)
 
-    @rule(count=st.integers(1, 4))
+    @rule(count=st.integers(1, 8))
     def deliver(self, count: int) -> None:
         for _ in range(count):
             before = set(self.taken)
@@ -150,7 +150,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.faulty)
     @rule(
-        operations=st.sets(st.sampled_from(FAILING)),
+        operations=st.sampled_from(FAILING).map(lambda one: {one}) | st.sets(st.sampled_from(FAILING)),
         code=st.sampled_from([errno.EIO, errno.ENOSPC]),
         after=st.integers(0, 4),
         once=st.booleans(),
