@@ -78,7 +78,16 @@ async def heapster(*arguments: str, within: Sequence[str] = (), **environ: str) 
     """
     running = Heapster(
         await asyncio.create_subprocess_exec(
-            *(*within, sys.executable, "-m", "collector", "--listen-ip=127.0.0.1", "--heapster-port=0", "--v=1", *arguments),
+            *(
+                *within,
+                sys.executable,
+                "-m",
+                "collector",
+                "--listen-ip=127.0.0.1",
+                "--heapster-port=0",
+                "--v=1",
+                *arguments,
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **environ},

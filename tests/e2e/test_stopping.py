@@ -62,6 +62,6 @@ async def test_a_frozen_server_delays_no_end_and_costs_no_point(tmp_path: Path, 
                 await later.until("2 nodes answered")
                 assert await later.stop() == 0
         ticks = first.said.count("2 nodes answered")
-        points = database.query('SELECT value FROM "memory/usage" WHERE type = \'node\' GROUP BY nodename', "stopping")
+        points = database.query("SELECT value FROM \"memory/usage\" WHERE type = 'node' GROUP BY nodename", "stopping")
         assert [len(series["values"]) for series in points] == [ticks + later.said.count("2 nodes answered")] * 2
     assert "Traceback" not in first.said + later.said

@@ -67,7 +67,7 @@ async def test_ticks_spool_history_and_ledger_follow_the_clock_and_lose_nothing(
                         await asyncio.sleep(0.1)
             spooled, stored = collector.sinks.ledger()[:2]
         assert (spooled.ticks.delivered, stored.ticks.delivered) == (len(seen), len(seen))
-        points = database.query('SELECT value FROM "memory/usage" WHERE type = \'node\' GROUP BY nodename', "clock")
+        points = database.query("SELECT value FROM \"memory/usage\" WHERE type = 'node' GROUP BY nodename", "clock")
         assert {len(series["values"]) for series in points} == {len(set(seen))}
     hours: dict[int, int] = {}
     for path in (history / "metrics").iterdir():

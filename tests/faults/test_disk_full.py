@@ -66,7 +66,8 @@ async def test_a_full_disk_is_survived_and_used_again_by_all_who_write_to_it(tmp
                 await asyncio.to_thread(disk.fill)
                 full = await ledger.until(
                     lambda now: (
-                        now[SPOOLED]["keeps"] == "memory" and all(ticks(now, name, "failed") for name in (HISTORY, WARM))
+                        now[SPOOLED]["keeps"] == "memory"
+                        and all(ticks(now, name, "failed") for name in (HISTORY, WARM))
                     )
                 )
                 assert "No space left on device" in full[HISTORY]["trouble"]
@@ -96,7 +97,7 @@ async def test_a_full_disk_is_survived_and_used_again_by_all_who_write_to_it(tmp
                 nodes = f"{await running.url()}/api/v1/model/nodes/{cluster.node_names[0]}/metrics/cpu/usage_rate"
                 shown = (await asked(nodes))["metrics"]
                 assert await running.stop(signal.SIGKILL) == -signal.SIGKILL
-            times = database.query('SELECT value FROM "cpu/usage" WHERE type = \'cluster\' OR type = \'node\'', "full")
+            times = database.query("SELECT value FROM \"cpu/usage\" WHERE type = 'cluster' OR type = 'node'", "full")
             assert len({at for one in times for at, *_ in one["values"]}) >= ticks(done, SPOOLED, "delivered")
             async with heapster(*flags, "--scrape-offset=4s", within=disk.within, **state) as second:
                 await second.until("collecting from 2 nodes")

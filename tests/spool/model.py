@@ -7,7 +7,8 @@ the disk; it does not ask the spool.
 import re
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from sinks.spool.account import Balance
@@ -266,7 +267,7 @@ class Model:
         if power:
             self.removed.clear()
 
-    def started(self, found: Sequence[bytes], noted: Set[bytes], balances: tuple[Balance, Balance]) -> None:
+    def started(self, found: Sequence[bytes], noted: AbstractSet[bytes], balances: tuple[Balance, Balance]) -> None:
         """It has found these, in the order they are to be delivered in: ticks by their timestamps, as the files lie.
 
         `noted` may not be among them.

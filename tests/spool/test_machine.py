@@ -157,7 +157,7 @@ class SpoolMachine(RuleBasedStateMachine):
         room=st.none() | st.integers(0, 500),
         most=st.integers(1, 50),
     )
-    def begin_to_fail(  # noqa: PLR0913  # all that a disk can do
+    def begin_to_fail(  # all that a disk can do
         self, operations: set[str], code: int, after: int, room: int | None, most: int, *, once: bool
     ) -> None:
         counted = 0

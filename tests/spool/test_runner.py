@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,19 +35,27 @@ class Run:
     """A manager over one spooled sink and, beside it, others."""
 
     def __init__(
-        self, directory: Path, wire: ScriptedWire, *others: Sink, disk: Disk | None = None, leads: bool = True
+        self,
+        directory: Path,
+        wire: ScriptedWire,
+        *others: Sink,
+        disk: Disk | None = None,
+        leads: bool = True,
+        limits: SpoolLimits | None = None,
+        clock: Callable[[], float] = lambda: NOW,
     ) -> None:
         self.wire = wire
         self.sink = SpooledSink(
-            wire, directory, SpoolLimits(), disk=disk, clock=lambda: NOW, backoff=Backoff(lambda: 1.0)
+            wire, directory, limits or SpoolLimits(), disk=disk, clock=clock, backoff=Backoff(lambda: 1.0)
         )
         self.sink.start()
         self.manager = SinkManager([self.sink, *others], leads=leads)
         self.manager.start()
         self.ticks = 0
+        self.every = MINUTE
 
     def tick(self) -> None:
-        self.manager.export(empty_batch(TIMESTAMP + self.ticks * MINUTE))
+        self.manager.export(empty_batch(TIMESTAMP + self.ticks * self.every))
         self.ticks += 1
         self.check()
 
@@ -66,8 +75,8 @@ class Run:
 async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Run]]:
     runs: list[Run] = []
 
-    def make(wire: ScriptedWire, *others: Sink, disk: Disk | None = None, leads: bool = True) -> Run:
-        runs.append(Run(tmp_path / "spool", wire, *others, disk=disk, leads=leads))
+    def make(wire: ScriptedWire, *others: Sink, **more: Any) -> Run:
+        runs.append(Run(tmp_path / "spool", wire, *others, **more))
         return runs[-1]
 
     yield make
@@ -124,17 +133,43 @@ async def test_an_outage_costs_nothing_and_the_newest_comes_first(run: Callable[
     assert one.check().trouble is None
 
 
-async def test_a_day_without_the_server_is_delivered_to_the_last_point(run: Callable[..., Run]) -> None:
-    one = run(ScriptedWire(answer=unreachable, writes=1))
-    ticks = 24 * 4
-    for _ in range(ticks):
+DAY, QUARTER = 96, 15 * MINUTE
+"""Ticks of a day, and the time between two of them."""
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (SpoolLimits(), ""),
+        (SpoolLimits(max_age_ns=12 * 3600 * 10**9), "age"),
+        (SpoolLimits(max_bytes=10_000), "full"),
+    ],
+    ids=["kept", "too old", "too much"],
+)
+async def test_a_day_without_the_server_costs_what_the_limits_say(
+    limits: SpoolLimits, reason: str, run: Callable[..., Run]
+) -> None:
+    loop = asyncio.get_running_loop()
+    now = NOW - loop.time()
+    one = run(ScriptedWire(answer=unreachable, writes=1, points=100), limits=limits, clock=lambda: now + loop.time())
+    one.every = QUARTER
+    for _ in range(DAY):
         one.tick()
-        await one.until(lambda ledger: ledger.points.scraped == 5 * one.ticks)
-        await asyncio.sleep(15 * 60)
-    assert one.check().ticks.queued == ticks
+        await asyncio.sleep(QUARTER / 1e9)
+    ledger = one.check()
+    assert ledger.ticks.scraped == DAY
+    dropped = ledger.ticks.dropped.get(reason, 0)
+    if reason == "age":
+        assert DAY / 2 <= ledger.ticks.queued <= DAY / 2 + 2
+    if reason == "full":
+        assert limits.max_bytes * 0.8 < ledger.queued_bytes <= limits.max_bytes
+    assert (dropped > DAY / 3) == bool(reason)
     one.wire.answer = lambda _: None
+    await asyncio.sleep(60)
     ledger = await one.until(lambda ledger: not ledger.ticks.queued)
-    assert ledger.points.delivered == len(set(one.wire.received)) == 5 * ticks
+    expected = {TIMESTAMP + tick * QUARTER for tick in range(ledger.ticks.dropped.get(reason, 0), DAY)}
+    assert {int(line.split()[-1]) for line in one.wire.received} == expected
+    assert ledger.points.delivered == len(set(one.wire.received)) == 100 * len(expected)
 
 
 async def test_tries_are_spaced_out_and_the_servers_wish_is_honoured(run: Callable[..., Run]) -> None:
@@ -263,7 +298,7 @@ async def test_who_is_refused_himself_stops_asking_says_so_and_loses_no_point(
     ("status", "retried", "ours"),
     [*((status, False, True) for status in (401, 403, 404, 407, 408)), (400, False, False), (429, True, False)],
 )
-def test_what_a_refusal_is_about(status: int, retried: bool, ours: bool) -> None:  # noqa: FBT001
+def test_what_a_refusal_is_about(status: int, retried: bool, ours: bool) -> None:
     error = refusal("http://h", status, b"")
     assert (error.retryable, error.refuses_us) == (retried, ours)
     assert refusals.is_about_the_points(error) is (not retried and not ours)
