@@ -1,4 +1,4 @@
-# Two stages: the first installs wheels, builds our one C extension and lists what is in the image (SBOM); the second has
+# Two stages: the first installs wheels, builds our C extensions and lists what is in the image (SBOM); the second has
 # only the result, no compiler and no installer. Every dependency is a wheel for amd64 and arm64, pinned by hash, and
 # --only-binary makes a missing one an error instead of a build. No HEALTHCHECK: Kubernetes' probes do that.
 #
@@ -16,10 +16,10 @@ RUN /opt/heapster/bin/pip install --no-cache-dir --no-compile --require-hashes -
 COPY pyproject.toml README.md LICENSE ./
 COPY collector collector
 COPY sinks sinks
-# The extension is optional elsewhere, not here. -I: the installed package, not the sources beside it.
+# The extensions are optional elsewhere, not here. -I: the installed package, not the sources beside it.
 RUN /opt/tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/heapster/bin/pip install --no-cache-dir --no-compile --no-deps /dist/*.whl \
-    && /opt/heapster/bin/python -I -c "from collector.sources import _projection"
+    && /opt/heapster/bin/python -I -c "from collector.sources import _projection, _resource; from sinks.influxdb import _lines"
 # Headers, tests, the installer and what of Arrow nobody calls (RPC, S3: 50 MB) stay here. Modules are
 # compiled now, since nothing can be written next to them later.
 RUN /opt/heapster/bin/pip uninstall --yes pip \

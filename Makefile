@@ -37,7 +37,7 @@ bench-compare: setup   ## two revisions, pair by pair: make bench-compare OLD=v0
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: requirements-dev.lock pyproject.toml collector/sources/_projection.c
+$(VENV)/.ready: requirements-dev.lock pyproject.toml collector/sources/_projection.c collector/sources/_resource.c sinks/influxdb/_lines.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
@@ -70,4 +70,4 @@ image-proof:           ## the Dockerfile's steps without a container engine: nee
 	$(PYTHON) .ci/image_steps.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info collector/sources/*.so
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info collector/sources/*.so sinks/influxdb/*.so

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from benchmarks import tables
 from benchmarks.proc import load
-from benchmarks.repeat import MeasurementError, run, summed_up
-from benchmarks.shapes import LATENCY, QUICK, SHAPES, SMOKE
+from benchmarks.repeat import MeasurementError, light_summed_up, run, summed_up
+from benchmarks.shapes import LATENCY, LIGHT, QUICK, SHAPES, SMOKE
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--no-micro", action="store_true", help="leave out the single functions")
     parser.add_argument("--latency", action="append", choices=LATENCY, help="only this cluster; may be repeated")
     parser.add_argument("--no-latency", action="store_true", help="leave out the answers while cycles run")
+    parser.add_argument("--light", action="append", choices=LIGHT, help="only this cluster; may be repeated")
+    parser.add_argument("--no-light", action="store_true", help="leave out the light cadence")
     parser.add_argument("--against", type=Path, help="a binary that takes Heapster's flags, measured beside ours")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON file goes")
     arguments = parser.parse_args()
@@ -45,6 +47,13 @@ def main() -> int:
     _measure(console, found, "cycles", shapes, lambda name: summed_up([run("cycle", name) for _ in range(runs)]))
     if found["cycles"]:
         console.print(tables.cycle_table(found["cycles"]))
+    if not arguments.no_light:
+        names = arguments.light or [name for name in LIGHT if name != SMOKE][: None if arguments.full else 1]
+        _measure(
+            console, found, "light", names, lambda name: light_summed_up([run("light", name) for _ in range(runs)])
+        )
+        if found["light"]:
+            console.print(tables.light_table(found["light"]))
     if not arguments.no_latency:
         clusters = arguments.latency or [name for name in LATENCY if name != SMOKE][: None if arguments.full else 1]
         _measure(console, found, "latency", clusters, lambda name: run("latency", name))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,8 @@ async def _size(pieces: AsyncIterator[bytes]) -> int:
     return sum([len(piece) async for piece in pieces])
 
 
-async def _whole(answer: Any) -> bytes:
+async def _whole(reply: Any) -> bytes:
+    """The body of what a handler, plain or a coroutine function, has returned."""
+    answer = await reply if isawaitable(reply) else reply
     assert isinstance(answer, Answer)
     return answer.body if isinstance(answer.body, bytes) else b"".join([piece async for piece in answer.body])

@@ -63,8 +63,8 @@ async def measure(shape: Shape) -> dict[str, object]:
             "bytes": {name: asked[-1][2] for name, asked in found.items() if asked},
             "goals_ms": GOALS_MS,
             "cycles": [asdict(cost) for cost in costs],
-            "blocks": _blocks(watchdog),
-            "blocks_first_cycle": _blocks(first),
+            "blocks": blocks_of(watchdog),
+            "blocks_first_cycle": blocks_of(first),
             "peak_mib": peak_mib(),
             "machine": load(),
         }
@@ -114,7 +114,7 @@ def during(asked: Sequence[Sequence[float]], spans: Sequence[tuple[float, float]
     return [1000 * took for at, took, _ in asked if any(began <= at <= ended for began, ended in spans)]
 
 
-def _blocks(watchdog: Watchdog) -> dict[str, object]:
+def blocks_of(watchdog: Watchdog) -> dict[str, object]:
     """The longest ones, and where they were."""
     longest = sorted(watchdog.blocks, key=lambda block: -block.cpu_seconds)
 

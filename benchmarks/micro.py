@@ -9,8 +9,9 @@ import argparse
 import gc
 import json
 import sys
+from itertools import chain
 
-from benchmarks import hot_in, hot_out
+from benchmarks import hot_in, hot_light, hot_out
 from benchmarks.material import Material
 from benchmarks.timing import RUNS, Result, measured, with_ratios
 
@@ -23,11 +24,11 @@ def run(nodes: int = NODES, runs: int = RUNS, names: tuple[str, ...] = ()) -> li
     results = []
     gc.disable()  # a collection belongs to no function in particular
     try:
-        for part in (hot_in, hot_out):
-            for function in part.functions(material):
-                if not names or any(name in function.name for name in names):
-                    results.append(measured(function, runs))
-                gc.collect()
+        parts = (hot_in.functions(material), hot_light.functions(nodes), hot_out.functions(material))
+        for function in chain.from_iterable(parts):
+            if not names or any(name in function.name for name in names):
+                results.append(measured(function, runs))
+            gc.collect()
     finally:
         gc.enable()
     return with_ratios(results)

@@ -60,3 +60,25 @@ def summed_up(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "peak_mib": spread(run["peak_mib"] for run in runs),
         "machine": runs[-1]["machine"],
     }
+
+
+def light_summed_up(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs of the light cadence as one."""
+    rounds = [each for run in runs for each in run["cycles"]]
+    nodes = runs[0]["nodes"]
+    return {
+        "nodes": nodes,
+        "answered": min(run["answered"] for run in runs),
+        "runs": len(runs),
+        "cpu_s": spread(each["cpu_s"] for each in rounds),
+        "cpu_ms_a_node": spread(1000 * each["cpu_s"] / nodes for each in rounds),
+        "wall_s": spread(each["wall_s"] for each in rounds),
+        "simulator_cpu_s": spread(each["sim_cpu_s"] for each in rounds),
+        "bytes_read": spread(each["bytes_read"] for each in rounds),
+        "first_round_cpu_s": spread(run["first"]["cpu_s"] for run in runs),
+        "added_mib": spread(run["added_mib"] for run in runs),
+        "peak_mib": spread(run["peak_mib"] for run in runs),
+        "blocks_first_cycle": runs[-1]["blocks_first_cycle"],
+        "blocks": runs[-1]["blocks"],
+        "machine": runs[-1]["machine"],
+    }

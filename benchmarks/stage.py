@@ -19,11 +19,13 @@ WARM_UP = 2
 """Cycles before the first one measured: connections, rows, then the first rates."""
 MINUTE = 60 * SECOND
 LIMIT_S = 300
+SPOOL_REST_S = 1.5
+"""After the last write the spool still syncs, notes what was delivered and removes files: within a second."""
 
 
 @dataclass(slots=True)
 class Cost:
-    """One cycle: until the batch is stored, and until every sink has it."""
+    """One cycle: until the batch is stored, every sink has delivered it, and the spool has let go of it."""
 
     cpu_s: float
     sim_cpu_s: float
@@ -62,11 +64,14 @@ class Stage:
         before, began, wall = cpu_seconds(self.cluster.pid), time.process_time(), time.perf_counter()
         await self.collector.tick(self.clock.end)
         await self._delivered()
+        took = time.perf_counter() - wall
+        if self.drain:
+            await asyncio.sleep(SPOOL_REST_S)
         report = self.collector.report
         return Cost(
             time.process_time() - began,
             cpu_seconds(self.cluster.pid) - before,
-            time.perf_counter() - wall,
+            took,
             self.ticks.pop().process_seconds,
             report.bytes_read,
             (self.drain.taken - written) if self.drain else 0,
@@ -75,13 +80,18 @@ class Stage:
     async def _delivered(self) -> None:
         """Wait until no sink, nor the store, which is one of them, has anything left to do."""
         deadline = time.monotonic() + LIMIT_S
-        while any(sink.waiting or sink.exporting for sink in self.collector.sinks.statistics()):
+        while any(sink.waiting or sink.exporting for sink in self.collector.sinks.statistics()) or any(
+            sink.points.queued for sink in self.collector.sinks.ledger()
+        ):
             if time.monotonic() > deadline:
                 raise RuntimeError("the sinks never finished with the batch")
             await asyncio.sleep(0.01)
         for sink in self.collector.sinks.statistics():
             if sink.dropped:
                 raise RuntimeError(f"{sink.name} lost a batch: {sink.trouble}")
+        for sink in self.collector.sinks.ledger():
+            if any(sink.points.dropped.values()):
+                raise RuntimeError(f"{sink.name} lost points: {sink.points.dropped}, {sink.trouble}")
 
 
 @asynccontextmanager
@@ -102,6 +112,8 @@ async def staged(shape: Shape, **changed: object) -> AsyncIterator[Stage]:
             "scrape_jitter": 0,
             "node_timeout": 120 * SECOND,
             "kube_start_timeout": LIMIT_S * SECOND,
+            # As in the manifests, where there is a volume for it: what goes to InfluxDB goes through the spool.
+            "spool_dir": f"{directory}/spool" if drain else "off",
         }
         ticks: list[Tick] = []
         clock = Clock(time.time_ns() // MINUTE * MINUTE)

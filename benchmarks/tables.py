@@ -55,6 +55,29 @@ def cycle_table(cycles: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def light_table(lights: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row for each cluster whose light endpoint was read."""
+    table = _table(
+        "One light round: fetch of /metrics/resource over verified TLS, decode, store (CPU seconds user+sys)",
+        *("cluster", "answered", "CPU s least", "p50", "p90", "ms a node", "first CPU s", "MB read", "adds MiB"),
+        *("longest block ms", "of it CPU", "simulator CPU s"),
+    )
+    for name, found in lights.items():
+        cpu = found["cpu_s"]
+        table.add_row(
+            name,
+            f"{found['answered']:,} of {found['nodes']:,}",
+            *(f"{cpu[key]:.3f}" for key in ("least", "p50", "p90")),
+            f"{found['cpu_ms_a_node']['least']:.3f}",
+            f"{found['first_round_cpu_s']['least']:.2f}",
+            f"{found['bytes_read']['p50'] / 1e6:.0f}",
+            f"{found['added_mib']['p50']:.0f}",
+            *(f"{found['blocks'][name]:.0f}" for name in ("longest_ms", "longest_cpu_ms")),
+            f"{found['simulator_cpu_s']['p50']:.2f}",
+        )
+    return table
+
+
 def latency_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row for each cluster and question."""
     table = _table(

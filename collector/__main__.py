@@ -6,13 +6,14 @@ signal it is 128 and the signal's number (`collector.signals`).
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import uvloop
 
 from collector import logs, startup
 from collector.app import serve
 from collector.demo.command import main as demo
+from collector.doctor.command import main as doctor
 from collector.errors import CommandLineError, HeapsterError, StartError, UsageError
 from collector.options import parse, usage
 from collector.version import version_text
@@ -23,7 +24,8 @@ ENDED, MISREAD, FATAL = 1, 2, 255
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `heapster` with `arguments` (the process's own by default)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return _demo(given[1:]) if given[:1] == ["demo"] else _collector(given)
+    command = _COMMANDS.get(given[0]) if given else None
+    return _collector(given) if command is None else _run(given[0], command, given[1:])
 
 
 def _collector(arguments: Sequence[str]) -> int:
@@ -47,12 +49,15 @@ def _collector(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _demo(arguments: Sequence[str]) -> int:
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"demo": demo, "doctor": doctor}
+
+
+def _run(name: str, command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     try:
-        return demo(arguments)
+        return command(arguments)
     except UsageError as error:
         status = _told(error.faults, MISREAD)
-        sys.stderr.write("heapster demo --help lists the flags.\n")
+        sys.stderr.write(f"heapster {name} --help tells more.\n")
         return status
     except (HeapsterError, OSError) as error:
         return _told([str(error)], ENDED)

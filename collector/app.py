@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from collector import __version__, startup
+from collector.api import metrics_scenes
 from collector.api.route import Context, LastBatch
 from collector.api.second import SecondApi
 from collector.api.security import main_port_security
@@ -108,6 +109,7 @@ class Collector:
             history=self.history,
             export_disabled=options.disable_export,
             extended=options.extended_metrics,
+            most_watches=options.api_max_watches,
             last_batch=None if self._stored else lambda: self._last_batch,
             vitals=self.vitals,
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
@@ -215,6 +217,7 @@ class Collector:
             self.sinks.export,
             resolution_ns=options.metric_resolution,
             offset_ns=options.scrape_offset,
+            begins=self.store.expire,
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
             clock=self._clock,
@@ -230,6 +233,7 @@ class Collector:
                 port=settings.kubelet_port,
                 prepare=preparation(token, client),
                 metrics=self.metrics,
+                ended=lambda: metrics_scenes.advance(self._context),
                 clock=self._clock,
                 kubelets=self.kubelets,
             )
@@ -300,6 +304,8 @@ class Collector:
 
     def _exported(self, sink: str, seconds: float, outcome: Outcome) -> None:
         self.metrics.exported(sink, seconds, outcome.value)
+        if sink == self.store.name and self.light is None and self.secure is not None:
+            metrics_scenes.advance(self._context)  # else each light round does
 
     def _tell_of_refused_metrics(self, metrics: MetricTable) -> None:
         """One line whenever more names of application metrics and resources have found no column."""

@@ -47,9 +47,15 @@ class Kubelets:
         return KubeletClient(self.client_options(connection, token, nodes, state))
 
     def client_options(
-        self, connection: ApiConnection, token: ClusterToken, nodes: NodeLister, state: Path | None
+        self,
+        connection: ApiConnection,
+        token: ClusterToken,
+        nodes: NodeLister,
+        state: Path | None,
+        *,
+        read_only: bool = False,
     ) -> KubeletOptions:
-        """How the client asks."""
+        """How the client asks; with `read_only` it keeps no pins beyond its own end."""
         options, settings = self._options, self._settings
         certificate, key = connection.client_certificate or (None, None)
         name = options.kubelet_verify_name
@@ -58,7 +64,7 @@ class Kubelets:
             identity=self._identity,
             ca_files=ca_files(options, connection.ca_file),
             verify_name="node" if name == "node" else "address" if name == "address" else "any",
-            pins=self._pins(nodes, state) if self.mode == "pin" else None,
+            pins=self._pins(nodes, state, read_only=read_only) if self.mode == "pin" else None,
             client_certificate=certificate,
             client_key=key,
             max_body_bytes=options.max_answer_bytes,
@@ -69,7 +75,7 @@ class Kubelets:
             routed=self.states.routed,
         )
 
-    def _pins(self, nodes: NodeLister, state: Path | None) -> Pins:
+    def _pins(self, nodes: NodeLister, state: Path | None, *, read_only: bool) -> Pins:
         """Where the keys seen first are kept."""
         named = self._options.kubelet_pin_dir
         directory = state if named == "auto" else None if named == "off" else Path(named)
@@ -82,6 +88,7 @@ class Kubelets:
             path,
             anew=self._options.kubelet_repin,
             present=lambda: {node.uid or name for name, node in nodes.items.items()},
+            read_only=read_only,
         )
 
 

@@ -38,9 +38,11 @@ class LightCadence:
         port: int,
         prepare: Callable[[], Awaitable[None]] | None = None,
         metrics: SelfMetrics,
+        ended: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         kubelets: Kubelets,
     ) -> None:
+        """`ended` is called after each round, when its points are in the store."""
         resolution = options.light_resolution
         self.store = LightStore(
             entities, resolution_ns=resolution, keep_ns=max(LEAST_KEPT_NS, KEPT_ROUNDS * resolution)
@@ -60,6 +62,7 @@ class LightCadence:
             states=kubelets.states,
         )
         self._metrics = metrics
+        self._ended = ended
         self._source = LightScrape(rounds, self.store, resolution_ns=resolution, told=self._told, clock=clock)
         self._cadence = Cadence(
             self.scrape, _WORDS, resolution_ns=resolution, at_once=True, lost=metrics.light_lost, clock=clock
@@ -79,3 +82,4 @@ class LightCadence:
 
     def _told(self, report: ScrapeReport, seconds: float) -> None:
         self._metrics.light_round(seconds, report.answered, sum(report.failed.values()))
+        self._ended()

@@ -40,6 +40,8 @@ class Manager:
     The batches of overlapping ticks are processed one after the other, as processors need it: rates are differences to
     the batch before. Nobody sees a batch until its steps are over.
 
+    `begins` is called before each scrape: what is past its time then need not lie beside the new batch.
+
     `ticked` is told of each tick that gave a batch, `lost` of windows that gave none: why, `failed` or `skipped`, and
     how many.
     """
@@ -52,6 +54,7 @@ class Manager:
         *,
         resolution_ns: int,
         offset_ns: int,
+        begins: Callable[[], None] = lambda: None,
         ticked: Callable[[Tick], None] = lambda _tick: None,
         lost: Callable[[str, int], None] = lambda _outcome, _windows: None,
         clock: Callable[[], float] = time.time,
@@ -60,6 +63,7 @@ class Manager:
         self._process = process
         self._export = export
         self._resolution = resolution_ns
+        self._begins = begins
         self._ticked = ticked
         self._processing = asyncio.Lock()
         self._cadence = Cadence(
@@ -77,6 +81,7 @@ class Manager:
     async def tick(self, end: int) -> Tick:
         """Collect the window that ends at `end` (ns since the epoch)."""
         began, cpu_began = time.perf_counter(), time.process_time()
+        self._begins()
         batch = await self._source.scrape(end - self._resolution, end)
         async with self._processing:
             process_seconds = await self._processed(batch)

@@ -302,6 +302,13 @@ class Options:
     authorization_webhook_cache_unauthorized_ttl: int = _flag(
         10 * SECOND, "how long a refusal is believed", kind="duration", minimum=0, group="api"
     )
+    api_max_watches: int = _flag(
+        64,
+        "watches of the resource metrics API at the same time; one more is answered 429",
+        kind="int",
+        minimum=0,
+        group="api",
+    )
     max_procs: int = _flag(0, "", kind="int", group="old")
     logtostderr: bool = _flag(True, "", kind="bool", group="old")
     alsologtostderr: bool = _flag(False, "", kind="bool", group="old")
@@ -389,8 +396,10 @@ def usage() -> str:
     lines = [
         "Usage: heapster --source=URI [--sink=URI ...] [flags]",
         "       heapster demo [flags]",
+        "       heapster doctor [flags of the collector] [--output table|json] [--series]",
         "",
-        "Cluster metrics for Kubernetes. `heapster demo` shows them on a simulated cluster.",
+        "Cluster metrics for Kubernetes. `heapster demo` shows them on a simulated cluster, `heapster doctor` says",
+        "what keeps the collector from running with these flags.",
         "",
     ]
     for option in fields(Options):

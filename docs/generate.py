@@ -144,9 +144,84 @@ def routes() -> str:
         "## The second server, with `--api-server`\n",
         "The group `metrics.k8s.io` as the aggregation layer asks for it. Lists take `labelSelector` and `fieldSelector`",
         "(`metadata.name`, `metadata.namespace`), and every route `?pretty=true`.\n",
+        *_METRICS_API,
         *_route_table(AGGREGATED_ROUTES),
     ]
     return "\n".join(lines) + "\n"
+
+
+def doctor() -> str:
+    """docs/doctor.md, from CHECKS, REMEDIES and SCHEMA."""
+    import json
+
+    from collector.api.causes import CAUSES
+    from collector.doctor.checks import CHECKS
+    from collector.doctor.clocks import BROKEN_S, WARNING_S
+    from collector.doctor.patient import FACTS
+    from collector.doctor.remedies import OF_KUBELETS, REMEDIES
+    from collector.doctor.view import SCHEMA
+
+    lines = [
+        "# `heapster doctor`\n",
+        NOTE.strip() + "\n",
+        "Says whether the collector could run with its flags, and what to change where it could not:\n",
+        "```",
+        "heapster doctor --source=kubernetes.summary_api:?kubeletHttps=true --sink=influxdb:http://monitoring-influxdb:8086",
+        "kubectl -n kube-system exec deployment/heapster -- /heapster doctor",
+        "```\n",
+        "It takes the collector's own flags, so that the `args:` of a Deployment can stand behind it; without any it takes those of the",
+        "collector that is process 1, which it is in its own container. No collector is started and nothing that lasts is written:",
+        "InfluxDB 1.x is sent a write without a point and 2.x one that is a comment; no database is made; directories are tried with a",
+        "file that has no name.\n",
+        "Each check is `ok`, `warning` (it runs, with less than was asked for or than is wise), `broken` (something that was asked for does",
+        "not work) or `skipped` (not asked for, or something before it is broken, which the words name). The exit status is 0 when nothing",
+        "is broken, 1 when something is, 2 when the command line cannot be read. Secrets are masked. On a terminal it is a table, elsewhere",
+        "aligned lines, in which nodes that share a trouble share a line; `--output json` has every finding of every node.\n",
+        f"Clocks are compared by the `Date` of answers: from {WARNING_S:g} s on a difference is a warning, from {BROKEN_S:g} s on it is broken.",
+        "Rights are asked for by SelfSubjectAccessReview, those that the flags take and no more.\n",
+        "## Checks, in their order\n",
+        "| check | what is looked at | skipped where |",
+        "|---|---|---|",
+        *(f"| `{check.name}` | {check.about} | {'; '.join(FACTS[fact] for fact in check.needs)} |" for check in CHECKS),
+        "",
+        "## What can be wrong, and what to do\n",
+        "`{...}` is filled with what is known of the case; `{trouble}` is what the part of the collector says that met it.\n",
+        "| cause | what is said | remedy |",
+        "|---|---|---|",
+        *(f"| `{name}` | {row.words} | {row.remedy} |" for name, row in REMEDIES.items()),
+        *(f"| `{name}` | {CAUSES[name].words} | {CAUSES[name].remedy} |" for name in OF_KUBELETS),
+        "",
+        "## `--series`\n",
+        "`heapster doctor --series` with the same flags says how many series and points each InfluxDB sink would write (without one: the",
+        "default one), by namespace and measurement, before any is. A collector of its own scrapes the cluster twice, 16 s apart, for rates",
+        "are between two scrapes; what the sink would send of the second is counted and sent nowhere. `--output json` has every namespace",
+        "and measurement, and each of their pairs in `cells`.\n",
+        "## `--output json`\n",
+        "```json",
+        json.dumps(SCHEMA, indent=2),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_METRICS_API = (
+    "Lists and objects come as tables to who asks so (`Accept: application/json;as=Table;v=v1;g=meta.k8s.io`, also `v=v1beta1`;",
+    "`includeObject=None|Metadata|Object`): metrics-server's columns, and with `-o wide` ephemeral storage and swap.\n",
+    "Pages: `limit` and `continue`. All pages are of the moment of the first; `remainingItemCount` is given without selectors. A",
+    "moment is remembered for five minutes, or for less where it takes much memory (96 MB for all); then a token is answered 410, with",
+    "another one that goes on at the same place of what is shown then. A token that is none is 400. `v1alpha1` has no pages.\n",
+    "Watches: `watch=true`, of `v1` and `v1beta1`. Without `resourceVersion`, or with `0`, all there is comes as ADDED first; from the",
+    "version of a list, what changed since. Then with each light round (`--light-resolution`; each batch, where that is 0): MODIFIED for",
+    "every new point, ADDED and DELETED for what is shown anew and no longer, also by a label that changes; BOOKMARK with",
+    "`allowWatchBookmarks`; `sendInitialEvents` as in Kubernetes. A version that is not remembered is an ERROR event, 410. After a list",
+    "with `limit`, or while others watch the same, changes are told exactly; else all that is shown is told once, and what was deleted.",
+    "A watch that is cut within a tick is taken up again from the last object's version without loss. A slow client misses points in",
+    "between and nothing else: no events are kept for it; one that does not read for a minute is cut off. At most `--api-max-watches` at",
+    "a time, one more is 429. A watch ends after `timeoutSeconds`, else after half an hour to an hour; whether it is allowed is asked",
+    "when it begins, as an API server does. It is never compressed.\n",
+    "Of `/openapi/v2` and `/openapi/v3/...` there is JSON, from which an aggregator makes protobuf for its clients; whoever takes",
+    "protobuf only is answered 406, here as everywhere.\n",
+)
 
 
 def _route_table(listed: Iterable[Route], *, rights: bool = False) -> list[str]:
@@ -208,6 +283,7 @@ PAGES = {
     "sinks.md": sinks,
     "api.md": routes,
     "prometheus.md": prometheus,
+    "doctor.md": doctor,
     "openapi.json": lambda: document_text(ROUTES),
 }
 

@@ -31,3 +31,23 @@ class DirectoryLock:
     def release(self) -> None:
         """Let the next one have it."""
         self._file.close()
+
+
+def holder(directory: Path) -> str | None:
+    """The number of the process that has a directory now, `?` where it does not say; None where nobody has it.
+
+    Nothing is written, and a lock file that is not there is not made.
+    """
+    try:
+        file = (directory / LOCK_NAME).open("r")
+    except OSError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = file.read(20).strip()
+            return owner if owner.isdigit() else "?"
+        except OSError:
+            return None
+    return None

@@ -7,23 +7,20 @@ every kubectl of the cluster prints errors. Serve it with these `ROUTES`, `API_R
 
 from typing import Final
 
-from collector.api import health, jsontext
-from collector.api.metrics_objects import AGGREGATED, GROUP, Version
-from collector.api.metrics_select import Wanted
+from collector.api import health, jsontext, kubeopenapi
+from collector.api.discovery import group, group_list, resource_list
+from collector.api.metrics_forms import negotiated
+from collector.api.metrics_objects import AGGREGATED, GROUP, NODES, PODS, Resource, Version
+from collector.api.metrics_options import list_options
+from collector.api.metrics_pages import listed
+from collector.api.metrics_reader import Reader
+from collector.api.metrics_shown import Shown
+from collector.api.metrics_watch import watched
 from collector.api.metrics_writer import Writer
 from collector.api.route import ANY, Answer, Context, Document, Handler, Request, Route, Style
-from collector.api.status import (
-    KubernetesManner,
-    bad_request,
-    check_accept,
-    not_found,
-    not_supported,
-    object_answer,
-    sheet,
-)
+from collector.api.status import KubernetesManner, not_found, not_supported, sheet
 from collector.api.target import location
-from collector.gotext import quoted
-from collector.kube import fieldselector, selector
+from collector.kube.objects import Node
 
 ROOT: Final = "/apis"
 GROUP_ROOT: Final = f"{ROOT}/{GROUP}"
@@ -35,7 +32,7 @@ CHECKS: Final = {"ping": lambda _context: None, **health.CHECKS}
 PATHS: Final = tuple(
     sorted(
         [
-            *(ROOT, GROUP_ROOT, "/healthz", "/swaggerapi"),
+            *(ROOT, GROUP_ROOT, "/healthz", "/swaggerapi", *kubeopenapi.PATHS),
             *(version.root for version in AGGREGATED),
             *(f"/healthz/{name}" for name in CHECKS),
         ]
@@ -44,50 +41,6 @@ PATHS: Final = tuple(
 """What the server lists at `/`."""
 
 MANNER: Final = KubernetesManner(PATHS)
-
-_FALSE: Final = frozenset({"false", "0"})
-
-# Discovery.
-
-
-def group_list(_context: Context, request: Request) -> Answer:
-    """The one API group there is, with the address it was asked at."""
-    check_accept(request)
-    address = {"clientCIDR": "0.0.0.0/0", "serverAddress": request.headers.get("Host", "")}
-    group = {**_group(), "serverAddressByClientCIDRs": [address]}
-    # Without apiVersion, as it was with Kubernetes 1.1 and stayed.
-    return object_answer(request, {"kind": "APIGroupList", "groups": [group]})
-
-
-def group(_context: Context, request: Request) -> Answer:
-    """The versions of the group, and which one to prefer."""
-    document = {"kind": "APIGroup", "apiVersion": "v1", **_group(), "serverAddressByClientCIDRs": None}
-    return object_answer(request, document)
-
-
-def resource_list(version: Version) -> Handler:
-    """The handler that lists the resources of a version."""
-
-    def resources(_context: Context, request: Request) -> Answer:
-        """The resources of this version: nodes and pods."""
-        kinds = (("nodes", "NodeMetrics", False), ("pods", "PodMetrics", True))
-        listed: list[Document] = [
-            {"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]}
-            for name, kind, namespaced in kinds
-        ]
-        head = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version.api_version}
-        return object_answer(request, {**head, "resources": listed})
-
-    return resources
-
-
-def _group() -> dict[str, Document]:
-    versions: list[Document] = [_version(version) for version in AGGREGATED]
-    return {"name": GROUP, "versions": versions, "preferredVersion": versions[0]}
-
-
-def _version(version: Version) -> Document:
-    return {"groupVersion": version.api_version, "version": version.name}
 
 
 def index(_context: Context, _request: Request) -> Answer:
@@ -112,15 +65,20 @@ def swagger(_context: Context, _request: Request) -> Answer:
 # Objects.
 
 
-def node_list(version: Version) -> Handler:
-    """The handler that lists nodes."""
+def listing(version: Version, resource: Resource) -> Handler:
+    """The handler that lists objects, or tells how they change."""
 
-    def nodes(context: Context, request: Request) -> Answer:
-        """Usage of the nodes that `labelSelector` and `fieldSelector` select."""
-        chosen = _wanted(request, "nodes").nodes(context)
-        return Answer(Writer(context, version, sheet(request)).nodes(chosen, location(request.path, "")))
+    async def objects(context: Context, request: Request) -> Answer:
+        """Usage of what the path and the selectors select, in pages with `limit`; with `watch`, how it changes."""
+        options = list_options(context, request)
+        if not options.watch:
+            link = location(request.path, "")
+            return await listed(context, version, resource, options, negotiated(request), sheet(request), link)
+        if not version.sampled:
+            raise not_supported(GROUP, resource.plural, "watch")
+        return watched(context, version, resource, options, negotiated(request, streamed=True))
 
-    return nodes
+    return objects
 
 
 def node(version: Version) -> Handler:
@@ -130,23 +88,12 @@ def node(version: Version) -> Handler:
         """Usage of one node."""
         name = request.params["node"]
         known = context.listers.nodes.get(name)
-        text = Writer(context, version, sheet(request)).node(name, known.labels if known else {})
-        if text is None or (known is None and version.sampled):  # Heapster did not ask whether there is such a node
-            raise not_found(GROUP, "nodemetrics", name)
-        return Answer(text)
+        if known is None and not version.sampled:
+            known = Node(name)  # Heapster did not ask whether there is such a node
+        shown = Reader(context, version).nodes([known] if known is not None else [])
+        return _alone(context, request, version, NODES, shown, name)
 
     return one_node
-
-
-def pod_list(version: Version) -> Handler:
-    """The handler that lists pods."""
-
-    def pods(context: Context, request: Request) -> Answer:
-        """Usage of the containers of the pods that the path and the selectors select."""
-        chosen = _wanted(request, "pods").pods(context)
-        return Answer(Writer(context, version, sheet(request)).pods(chosen, location(request.path, "")))
-
-    return pods
 
 
 def pod(version: Version) -> Handler:
@@ -156,40 +103,33 @@ def pod(version: Version) -> Handler:
         """Usage of the containers of one pod."""
         namespace, name = request.params["namespace"], request.params["pod"]
         known = context.listers.pods.get((namespace, name))
-        text = Writer(context, version, sheet(request)).pod(known) if known else None
-        if text is None:
-            raise not_found(GROUP, "podmetrics", f"{namespace}/{name}")
-        return Answer(text)
+        shown = Reader(context, version).pods([known] if known is not None else [])
+        return _alone(context, request, version, PODS, shown, f"{namespace}/{name}")
 
     return one_pod
 
 
-def _wanted(request: Request, resource: str) -> Wanted:
-    """What the list options ask for; as in Kubernetes, `limit` must be a number and has no effect."""
-    for name in ("timeoutSeconds", "limit"):
-        number = request.argument(name)
-        if number and not selector.is_int64(number):
-            raise bad_request(f"strconv.ParseInt: parsing {quoted(number)}: invalid syntax")
-    try:
-        labels = selector.parse(request.argument("labelSelector"))
-        fields = fieldselector.parse(request.argument("fieldSelector"))
-    except selector.SelectorError as error:
-        raise bad_request(str(error)) from None
-    if "watch" in request.query and request.argument("watch").lower() not in _FALSE:
-        raise not_supported(GROUP, resource, "watch")
-    return Wanted(request.params.get("namespace"), labels, fields)
+def _alone(context: Context, request: Request, version: Version, resource: Resource, shown: Shown, name: str) -> Answer:
+    form = negotiated(request)
+    if not len(shown):
+        raise not_found(GROUP, resource.refused, name)
+    now, page = context.now(), sheet(request)
+    object_version = f"{context.revisions.current(now).object_version}" if version.sampled else ""
+    (text,) = form.alone(Writer(version, resource, page, now, object_version), shown)
+    return Answer(f"{text}{page.end}".encode())
 
 
 def _routes(version: Version) -> tuple[Route, ...]:
+    # Of objects there are tables, too: whether a client takes what there is, these handlers see for themselves.
     def route(path: str, handler: Handler, name: str) -> Route:
-        return Route("GET", version.root + path, handler, Style.PRETTY, name)
+        return Route("GET", version.root + path, handler, Style.PLAIN, name)
 
     return (
-        route("", resource_list(version), "getAPIResources"),
-        route("/nodes", node_list(version), "listNodeMetrics"),
+        Route("GET", version.root, resource_list(version), Style.PRETTY, "getAPIResources"),
+        route("/nodes", listing(version, NODES), "listNodeMetrics"),
         route("/nodes/{node}", node(version), "readNodeMetrics"),
-        route("/pods", pod_list(version), "listPodMetricsForAllNamespaces"),
-        route("/namespaces/{namespace}/pods", pod_list(version), "listNamespacedPodMetrics"),
+        route("/pods", listing(version, PODS), "listPodMetricsForAllNamespaces"),
+        route("/namespaces/{namespace}/pods", listing(version, PODS), "listNamespacedPodMetrics"),
         route("/namespaces/{namespace}/pods/{pod}", pod(version), "readNamespacedPodMetrics"),
     )
 
@@ -199,6 +139,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", GROUP_ROOT, group, Style.PRETTY, "getAPIGroup"),
     *(route for version in AGGREGATED for route in _routes(version)),
     *health.routes(CHECKS),
+    *kubeopenapi.ROUTES,
     *(Route(ANY, path, index, Style.PLAIN, "index") for path in ("/", "/index.html")),
     *(Route("GET", path, swagger, Style.PLAIN, "swagger") for path in ("/swaggerapi", "/swaggerapi/")),
 )

@@ -8,7 +8,7 @@ where it is known, and the light cadence runs, `usage` has `ephemeral-storage` a
 A document is described here once, with holes; `metrics_writer` lays it out once in each answer and fills the holes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,6 +60,25 @@ AGGREGATED: Final = (
 )
 """The versions of the second server, the preferred one first. `v1` has the schema of `v1beta1`."""
 
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of object of the API."""
+
+    plural: str
+    """In paths and in discovery."""
+    kind: str
+    namespaced: bool
+
+    @property
+    def refused(self) -> str:
+        """How refusals name it: metrics-server's objects are called by their kind there."""
+        return self.kind.lower()
+
+
+NODES: Final = Resource("nodes", "NodeMetrics", namespaced=False)
+PODS: Final = Resource("pods", "PodMetrics", namespaced=True)
+
 RESOURCES: Final = (
     ("cpu", "memory"),
     ("cpu", "ephemeral-storage", "memory"),
@@ -74,35 +93,41 @@ def container_document(resources: Sequence[str]) -> Document:
     return {"name": HOLE, "usage": dict.fromkeys(resources, HOLE)}
 
 
-def list_document(version: Version, kind: str, link: str) -> Document:
-    """A list of `kind`, asked for at path `link`. Raw: the items."""
-    metadata = {"selfLink": link} if version.self_links else {}
-    return {**_head(version, f"{kind}List"), "metadata": metadata, "items": RAW}
+def list_document(version: Version, resource: Resource, metadata: Mapping[str, Document]) -> Document:
+    """A list with this metadata. Raw: the items."""
+    return {**_head(version, f"{resource.kind}List"), "metadata": metadata, "items": RAW}
 
 
-def node_document(version: Version, created: str, alone: bool, labelled: bool, resources: Sequence[str]) -> Document:
-    """A node, alone or in a list. Holes: name (twice with selfLink), raw labels, time, window, amounts."""
-    metadata = {"name": HOLE, **_link(version, f"{version.root}/nodes/{HOLE}"), **_rest(created, labelled)}
-    head = _head(version, "NodeMetrics") if alone else {}
+def metadata_document(
+    version: Version, resource: Resource, stamps: Mapping[str, str], labelled: bool
+) -> dict[str, Document]:
+    """`metadata` of an object. Holes: name, namespace of a pod, with selfLink (namespace and) name, raw labels.
+
+    `stamps` are what all objects of an answer have: version and creation.
+    """
+    path = f"namespaces/{HOLE}/{resource.plural}" if resource.namespaced else resource.plural
+    link = {"selfLink": f"{version.root}/{path}/{HOLE}"} if version.self_links else {}
+    names = {"name": HOLE, **({"namespace": HOLE} if resource.namespaced else {})}
+    return {**names, **link, **stamps, **({"labels": RAW} if labelled else {})}
+
+
+def node_document(version: Version, metadata: Document, alone: bool, resources: Sequence[str]) -> Document:
+    """A node, alone or in a list. Holes: those of its metadata, time, window, amounts."""
+    head = _head(version, NODES.kind) if alone else {}
     return {**head, "metadata": metadata, "timestamp": HOLE, "window": HOLE, "usage": dict.fromkeys(resources, HOLE)}
 
 
-def pod_document(version: Version, created: str, alone: bool, labelled: bool) -> Document:
-    """A pod. Holes: name, namespace (with selfLink also namespace, name), raw labels, time, window, raw containers."""
-    link = _link(version, f"{version.root}/namespaces/{HOLE}/pods/{HOLE}")
-    metadata = {"name": HOLE, "namespace": HOLE, **link, **_rest(created, labelled)}
-    head = _head(version, "PodMetrics") if alone else {}
+def pod_document(version: Version, metadata: Document, alone: bool) -> Document:
+    """A pod, alone or in a list. Holes: those of its metadata, time, window, raw containers."""
+    head = _head(version, PODS.kind) if alone else {}
     return {**head, "metadata": metadata, "timestamp": HOLE, "window": HOLE, "containers": RAW}
+
+
+def gone_document(version: Version, resource: Resource, metadata: Document, moment: str) -> Document:
+    """An object of which no more is known than that it is gone; it was there at `moment`."""
+    rest: dict[str, Document] = {"containers": []} if resource.namespaced else {"usage": {}}
+    return {**_head(version, resource.kind), "metadata": metadata, "timestamp": moment, "window": "0s", **rest}
 
 
 def _head(version: Version, kind: str) -> dict[str, str]:
     return {"kind": kind, "apiVersion": version.api_version} if version.name else {}
-
-
-def _link(version: Version, path: str) -> dict[str, str]:
-    return {"selfLink": path} if version.self_links else {}
-
-
-def _rest(created: str, labelled: bool) -> dict[str, str]:
-    """The metadata behind the names."""
-    return {"creationTimestamp": created, **({"labels": RAW} if labelled else {})}

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from collector.api.metrics_shown import Measured, fields_of
 from collector.api.names import BITE, between_cuts
 from collector.api.route import Context
 from collector.kube import fieldselector, selector
@@ -24,17 +25,20 @@ class Wanted:
     labels: LabelSelector = selector.EVERYTHING
     fields: FieldSelector = fieldselector.EVERYTHING
 
+    @property
+    def everything(self) -> bool:
+        """Whether no selector leaves anything out."""
+        return not self.labels and not self.fields
+
     def nodes(self, context: Context) -> list[Node]:
         """The selected nodes by name."""
-        nodes = context.listers.nodes.items.values()
-        by_labels = _label_test(self.labels)
-        found = [node for node in nodes if by_labels(node.labels) and self.fields.matches({"metadata.name": node.name})]
-        return sorted(found, key=lambda node: node.name)
+        test = self.test()
+        return sorted(filter(test, context.listers.nodes.items.values()), key=lambda node: node.name)
 
     async def pods(self, context: Context) -> AsyncIterator[list[Pod]]:
         """The selected pods by namespace and name, some thousands at a time."""
         moment = list(self._candidates(context))  # what the lister holds changes while others have the event loop
-        test = self._pod_test()
+        test = self.test()
         runs: list[list[tuple[str, str, Pod]]] = []
         for start in range(0, len(moment), BITE):
             # No two have namespace and name in common, so that pods themselves are never compared.
@@ -56,27 +60,24 @@ class Wanted:
         names = entities.children(entities.find_namespace(self.namespace))
         return filter(None, (pods.get((self.namespace, name)) for name in names))
 
-    def _pod_test(self) -> Callable[[Pod], bool]:
+    def test(self) -> Callable[[Measured], bool]:
+        """Whether the selectors select an object; the namespace is not looked at."""
         by_labels, fields = _label_test(self.labels), self.fields
-
-        def test(pod: Pod) -> bool:
-            if not by_labels(pod.labels):
-                return False
-            return not fields or fields.matches({"metadata.name": pod.name, "metadata.namespace": pod.namespace})
-
-        return test
+        if not fields:
+            return lambda measured: by_labels(measured.labels)
+        return lambda measured: by_labels(measured.labels) and fields.matches(fields_of(measured))
 
 
 def _label_test(wanted: LabelSelector) -> Callable[[Mapping[str, str]], bool]:
     """`wanted.matches`; replicas share their labels, so each set is looked at once."""
     if not wanted:
         return lambda _labels: True
-    known: dict[int, bool] = {}
+    known: dict[int, tuple[Mapping[str, str], bool]] = {}
 
     def test(labels: Mapping[str, str]) -> bool:
         found = known.get(id(labels))
-        if found is None:
-            found = known[id(labels)] = wanted.matches(labels)
-        return found
+        if found is None:  # with the labels themselves, so that no others get their number
+            found = known[id(labels)] = labels, wanted.matches(labels)
+        return found[1]
 
     return test

@@ -4,7 +4,9 @@ Two ways to show them: as Heapster answered (millicores, all at the batch's time
 (nanocores between two samples, at the time of the second, over the time between them).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,35 +27,69 @@ HEAPSTER_WINDOW_NS = 60 * 10**9
 _LARGEST_GROWTH = np.iinfo(np.int64).max // 1000
 
 
+Column: TypeAlias = NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Parallel lists, one element for each row asked for."""
+    """Columns, one element for each row asked for."""
 
-    complete: list[bool]
-    """Whether the batch has both values; the others mean something only where it has."""
-    cpu: list[int]
+    complete: NDArray[np.bool_]
+    """Whether the source has both values; the others mean something only where it has."""
+    cpu: Column
     """Cores times 10^-`cpu_power`."""
-    memory: list[int]
+    memory: Column
     """Bytes of the working set."""
-    times: list[int]
+    times: Column
     """When the sample was taken, ns since the epoch."""
-    windows: list[int]
+    windows: Column
     """The time the CPU usage is an average of, ns."""
     cpu_power: int
     """-3 for millicores, -9 for nanocores."""
-    ephemeral: list[int] | None = None
+    ephemeral: Column | None = None
     """Bytes of ephemeral storage, negative where not known; None: of none."""
-    swap: list[int] | None = None
+    swap: Column | None = None
     """Bytes of swap, likewise."""
+
+    def at(self, rows: slice | NDArray[np.intp] | NDArray[np.bool_]) -> "Usage":
+        """The same of some of the rows."""
+        return Usage(
+            self.complete[rows],
+            self.cpu[rows],
+            self.memory[rows],
+            self.times[rows],
+            self.windows[rows],
+            self.cpu_power,
+            None if self.ephemeral is None else self.ephemeral[rows],
+            None if self.swap is None else self.swap[rows],
+        )
+
+
+def joined(parts: Sequence[Usage]) -> Usage:
+    """The rows of all `parts`, one after the other; there is at least one."""
+    return Usage(
+        np.concatenate([part.complete for part in parts]),
+        np.concatenate([part.cpu for part in parts]),
+        np.concatenate([part.memory for part in parts]),
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.windows for part in parts]),
+        parts[0].cpu_power,
+        _joined_where_known([(part.ephemeral, part.cpu.size) for part in parts]),
+        _joined_where_known([(part.swap, part.cpu.size) for part in parts]),
+    )
+
+
+def _joined_where_known(parts: Sequence[tuple[Column | None, int]]) -> Column | None:
+    if all(column is None for column, _ in parts):
+        return None
+    return np.concatenate([np.full(size, ABSENT) if column is None else column for column, size in parts])
 
 
 def heapster_usage(batch: DataBatch, rows: NDArray[np.intp]) -> Usage:
     """Usage of `rows` of `batch`, NULL where there is no such entity: `cpu/usage_rate` at the batch's time."""
     complete, at = _complete(batch, rows)
-    times, windows = [batch.timestamp] * rows.size, [HEAPSTER_WINDOW_NS] * rows.size
-    return Usage(
-        complete.tolist(), batch.cells[CPU_RATE, at].tolist(), batch.cells[WORKING_SET, at].tolist(), times, windows, -3
-    )
+    times, windows = (np.full(rows.size, each, np.int64) for each in (batch.timestamp, HEAPSTER_WINDOW_NS))
+    return Usage(complete, batch.cells[CPU_RATE, at], batch.cells[WORKING_SET, at], times, windows, -3)
 
 
 def sampled_usage(batch: DataBatch, before: DataBatch | None, rows: NDArray[np.intp]) -> Usage:
@@ -78,9 +114,7 @@ def sampled_usage(batch: DataBatch, before: DataBatch | None, rows: NDArray[np.i
         windows[both] = elapsed
     times = _sample_times(batch, at)
     times[times == 0] = batch.timestamp
-    return Usage(
-        complete.tolist(), nano.tolist(), batch.cells[WORKING_SET, at].tolist(), times.tolist(), windows.tolist(), -9
-    )
+    return Usage(complete, nano, batch.cells[WORKING_SET, at], times, windows, -9)
 
 
 def light_usage(store: LightStore, batch: DataBatch | None, rows: NDArray[np.intp], now: int) -> Usage:
@@ -92,16 +126,7 @@ def light_usage(store: LightStore, batch: DataBatch | None, rows: NDArray[np.int
     nano = _per_second(np.where(complete, used - found[PREV_CPU], 0), elapsed)
     swap = np.where(complete, found[SWAP], ABSENT)
     ephemeral = None if batch is None else _of_batch(batch, EPHEMERAL, rows)
-    return Usage(
-        complete.tolist(),
-        nano.tolist(),
-        memory.tolist(),
-        time.tolist(),
-        elapsed.tolist(),
-        -9,
-        ephemeral=_known(ephemeral),
-        swap=_known(swap),
-    )
+    return Usage(complete, nano, memory, time, elapsed, -9, _known(ephemeral), _known(swap))
 
 
 def _per_second(grown: NDArray[np.int64], elapsed: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -120,8 +145,8 @@ def _of_batch(batch: DataBatch, m: int, rows: NDArray[np.intp]) -> NDArray[np.in
     return np.where(held & batch.present[m, at], batch.cells[m, at], ABSENT)
 
 
-def _known(amounts: NDArray[np.int64] | None) -> list[int] | None:
-    return amounts.tolist() if amounts is not None and (amounts >= 0).any() else None
+def _known(amounts: Column | None) -> Column | None:
+    return amounts if amounts is not None and (amounts >= 0).any() else None
 
 
 def _complete(batch: DataBatch, rows: NDArray[np.intp]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:

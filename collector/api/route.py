@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from collector.api.exposition import ClusterText
+from collector.api.revisions import Revisions
 from collector.api.rights import Right
 from collector.api.spec import BY_PATH, Spec
 from collector.core.light import LightStore
@@ -106,6 +107,9 @@ class Answer:
     content_type: str = "application/json"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    live: bool = False
+    """Whether the body goes on for as long as the client likes: each piece is sent at once, none compressed. An empty
+    piece is a look at whether the client is still there."""
 
 
 def text_answer(text: str, status: int = 200, **headers: str) -> Answer:
@@ -142,6 +146,10 @@ class Context:
     """--disable-export: `/api/v1/metric-export` answers an empty list."""
     extended: bool = False
     """--extended-metrics: answers of Heapster's API hold metrics that Heapster did not have, too."""
+    revisions: Revisions = field(default_factory=Revisions)
+    """Versions of what the resource metrics API shows."""
+    most_watches: int = 64
+    """How many watches of the resource metrics API there may be at the same time."""
     ledger: Callable[[], Sequence[Document]] = tuple
     """What became of every tick and every point, one document a sink."""
     kubelets: Callable[[], Sequence[Document]] = tuple

@@ -1,6 +1,7 @@
 """The HTTP server: aiohttp around the dispatcher. Listening, compression, streaming, and the HTTP metrics."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import time
@@ -34,6 +35,9 @@ SHORT_BYTES = 1_024
 
 ANSWER_DEADLINE_S = 120.0
 """A client that takes longer to read its answer is cut off: as long as it reads, a batch cannot be let go."""
+
+LIVE_DEADLINE_S = 60.0
+"""A client of a live answer that does not read for so long is cut off."""
 
 STOP_DEADLINE_S = 5.0
 """What answers under way have left when the server stops."""
@@ -82,6 +86,7 @@ class ApiServer:
         self._gate = gate
         self._dispatcher: Answering = dispatcher or Dispatcher(context, *offered(context))
         self._runner: web.ServerRunner | None = None
+        self._live: set[asyncio.Task[int]] = set()
 
     @property
     def port(self) -> int:
@@ -128,6 +133,8 @@ class ApiServer:
         """Stop listening, and wait a little for the answers under way."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
+            for task in self._live:
+                task.cancel()
             await runner.cleanup()
 
     def _refusal(self, error: OSError) -> str:
@@ -142,12 +149,13 @@ class ApiServer:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         outcome = await self._outcome(request)
-        response, sent = await _send(request, outcome)
+        made = time.perf_counter()
+        response, sent = await (self._send_live if outcome.answer.live else _send)(request, outcome)
         self._context.metrics.http_request(
             outcome.handler,
             request.method if request.method in METHODS else "other",
             response.status,
-            time.perf_counter() - began,
+            (made if outcome.answer.live else time.perf_counter()) - began,  # how long a client listens is no latency
             len(request.raw_path) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers),
             sent,
         )
@@ -163,6 +171,49 @@ class ApiServer:
                 return Outcome(admitted, REFUSED, api=False)
             viewer = admitted
         return await self._dispatcher.answer(request.method, target, request.headers, viewer)
+
+    async def _send_live(self, request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:
+        """Send a live answer piece by piece, until it ends, the client goes or the server stops."""
+        answer = outcome.answer
+        assert not isinstance(answer.body, bytes), "a live answer comes in pieces"
+        headers = {"Content-Type": answer.content_type, "Server": "heapster", **answer.headers}
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        task = asyncio.create_task(_pump(request, response, answer.body), name=f"live {request.path}")
+        self._live.add(task)
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._live.discard(task)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await answer.body.aclose()  # type: ignore[attr-defined]  # it may never have been begun
+        sent = 0 if task.cancelled() else task.result()
+        if response.prepared:
+            with contextlib.suppress(ConnectionError):
+                await response.write_eof()
+        return response, sent
+
+
+async def _pump(request: web.BaseRequest, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> int:
+    sent = 0
+    async with aclosing(chunks):  # type: ignore[type-var]  # every one of ours is a generator
+        async for chunk in chunks:
+            if request.transport is None or request.transport.is_closing():
+                break
+            try:
+                async with asyncio.timeout(LIVE_DEADLINE_S):
+                    if not response.prepared:
+                        await response.prepare(request)
+                    if chunk:
+                        await response.write(chunk)
+                        sent += len(chunk)
+            except TimeoutError:
+                log.warning("%s %s cut off: the client does not read", request.method, request.path)
+                _cut(request)
+                break
+            except ConnectionError:
+                break
+    return sent
 
 
 async def _send(request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:

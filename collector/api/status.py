@@ -3,7 +3,7 @@
 Source of words and fields: apimachinery's `api/errors` and apiserver's `negotiation`, as of Kubernetes 1.9.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from collector.api.jsontext import Layout
@@ -24,14 +24,26 @@ _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 class StatusError(RequestError):
     """A refusal with all that a `Status` says; `details` in the order of its fields."""
 
-    def __init__(self, message: str, status: int, reason: str, details: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int,
+        reason: str,
+        details: Mapping[str, Document] | None = None,
+        *,
+        metadata: Mapping[str, Document] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message, status)
         self.reason = reason
         self.details = details
+        self.metadata = metadata or {}
+        self.headers = headers or {}
 
     def document(self) -> Mapping[str, Document]:
         """The `Status` (Kubernetes API, meta/v1)."""
-        document: dict[str, Document] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        head: dict[str, Document] = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata}
+        document: dict[str, Document] = {**head, "status": "Failure"}
         document |= {"message": str(self), "reason": self.reason}
         if self.details is not None:
             document["details"] = self.details
@@ -56,6 +68,36 @@ def bad_request(message: str) -> StatusError:
     return StatusError(message, 400, "BadRequest")
 
 
+def expired(message: str, continuation: str = "") -> StatusError:
+    """What was asked about is no longer remembered."""
+    return StatusError(message, 410, "Expired", metadata={"continue": continuation} if continuation else None)
+
+
+def invalid_options(faults: Sequence[tuple[str, str]]) -> StatusError:
+    """List options that do not go together: (field, what is wrong) each."""
+    causes: list[Document] = [
+        {"reason": "FieldValueForbidden", "message": f"Forbidden: {fault}", "field": name} for name, fault in faults
+    ]
+    told = [f"{name}: Forbidden: {fault}" for name, fault in faults]
+    text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    details: dict[str, Document] = {"group": "meta.k8s.io", "kind": "ListOptions", "causes": causes}
+    return StatusError(f'ListOptions.meta.k8s.io "" is invalid: {text}', 422, "Invalid", details)
+
+
+def too_large_version(wanted: int, current: int) -> StatusError:
+    """A version that will come, if ever, much later."""
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    details: dict[str, Document] = {"causes": [cause], "retryAfterSeconds": 1}
+    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
+    return StatusError(message, 504, "Timeout", details, headers={"Retry-After": "1"})
+
+
+def too_many(message: str, retry_after_s: int) -> StatusError:
+    """There is no room for one more, now."""
+    details = {"retryAfterSeconds": retry_after_s}
+    return StatusError(message, 429, "TooManyRequests", details, headers={"Retry-After": f"{retry_after_s}"})
+
+
 def sheet(request: Request) -> Sheet:
     """Two spaces a level for people, one line for programs, unless `?pretty` or `Accept` say otherwise."""
     stated = request.argument("pretty")
@@ -68,14 +110,19 @@ def sheet(request: Request) -> Sheet:
 def object_answer(request: Request, document: Document, status: int = 200, **headers: str) -> Answer:
     """`document` as a whole answer."""
     page = sheet(request)
-    return Answer(f"{page.text(document)}{page.end}".encode(), status=status, headers=headers)
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(f"{page.text(document)}{page.end}".encode(), status=status, headers=told)
 
 
 def check_accept(request: Request) -> None:
     """Refuse a client that does not take JSON, or takes it only as a table or a stream of changes."""
     if request.headers.get("Accept") and not _media(request):
-        message = "only the following media types are accepted: application/json"
-        raise StatusError(message, 406, "NotAcceptable")
+        raise not_acceptable()
+
+
+def not_acceptable() -> StatusError:
+    """The client takes nothing that there is."""
+    return StatusError("only the following media types are accepted: application/json", 406, "NotAcceptable")
 
 
 def media_parameters(request: Request) -> Mapping[str, str]:
@@ -83,15 +130,25 @@ def media_parameters(request: Request) -> Mapping[str, str]:
     return next(iter(_media(request)), {})
 
 
-def _media(request: Request) -> list[dict[str, str]]:
-    """The parameters of those media types of `Accept` that can be given."""
-    found = []
+def accepted(request: Request) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The media types of `Accept` in their order, each with its parameters."""
     for clause in request.headers.get("Accept", "").split(","):
         name, *rest = (part.strip() for part in clause.split(";"))
-        parameters = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest)}
-        if name in {"application/json", "application/*", "*/*"} and not parameters.keys() & {"as", "g", "v", "stream"}:
-            found.append(parameters)
-    return found
+        yield name, {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest)}
+
+
+def is_json(name: str) -> bool:
+    """Whether a media type admits JSON."""
+    return name in {"application/json", "application/*", "*/*"}
+
+
+def _media(request: Request) -> list[Mapping[str, str]]:
+    """The parameters of those media types of `Accept` that can be given."""
+    return [
+        parameters
+        for name, parameters in accepted(request)
+        if is_json(name) and not parameters.keys() & {"as", "g", "v", "stream"}
+    ]
 
 
 class KubernetesManner(Manner):
@@ -138,4 +195,4 @@ class KubernetesManner(Manner):
 
     @staticmethod
     def _status(request: Request, error: StatusError, **headers: str) -> Answer:
-        return object_answer(request, error.document(), error.status, **headers)
+        return object_answer(request, error.document(), error.status, **error.headers, **headers)

@@ -85,12 +85,14 @@ class LabeledTable:
         present = np.zeros(values.shape, np.bool_)
         end = self.row.size
         values[:, :end], present[:, :end] = self.values, self.present
-        for _, _, piece in self._pieces:
+        label = np.concatenate([self.label, *(label for _, label, _ in self._pieces)])
+        self._pieces.reverse()
+        while self._pieces:  # each is let go of once it is copied
+            piece = self._pieces.pop()[2]
             start, end = end, end + piece.shape[1]
             values[: len(piece), start:end] = piece
             present[: len(piece), start:end] = piece >= 0
-        self._replace(row, np.concatenate([self.label, *(label for _, label, _ in self._pieces)]), values, present)
-        self._pieces.clear()
+        self._replace(row, label, values, present)
 
     def _replace(
         self,

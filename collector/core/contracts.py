@@ -65,3 +65,12 @@ class StartableSink(Sink, Protocol):
     def start(self) -> None:
         """Take what the sink needs. Blocking, called in a thread; raises StartError. Opens no connection."""
         ...
+
+
+@runtime_checkable
+class ProbedSink(Sink, Protocol):
+    """A sink that can ask the other side whether it would take points."""
+
+    async def probe(self) -> str:
+        """What the other side is ready for, in words; nothing is written and nothing made there. Raises ExportError."""
+        ...

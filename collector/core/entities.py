@@ -13,6 +13,7 @@ A row belongs to one entity until no live batch knows that entity any more; then
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, repeat
+from sys import intern
 from types import MappingProxyType
 
 import numpy as np
@@ -138,6 +139,8 @@ class EntityTable:
             siblings = self._children[parent] = {}
         row = siblings.get(name)
         if row is None:
+            if kind is not Kind.POD:
+                name = intern(name)  # the containers of a cluster have few names
             row = siblings[name] = self._create(kind, parent, node, name)
         return row
 

@@ -18,7 +18,7 @@ is compared with the sample before, if that was taken in the same life.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,6 +56,19 @@ class LightSample:
     """(SAMPLED, 1 + containers): the node's own values, then each container's; negative where not given, times 0."""
     faults: Sequence[str] = ()
     """What had to be left out of this answer, one sentence each."""
+
+
+@dataclass(slots=True)
+class LightGroup:
+    """Answers of several nodes, each with the containers of its node's answer before."""
+
+    nodes: Sequence[str]
+    layouts: Sequence[object]
+    """Of each node's answer before."""
+    sizes: Sequence[int]
+    """1 + containers of each."""
+    values: NDArray[np.int64]
+    """(SAMPLED, sum of sizes): that of each LightSample behind the other."""
 
 
 @dataclass(slots=True)
@@ -105,27 +118,41 @@ class LightStore:
         known = self._nodes.get(node)
         return None if known is None else known.layout
 
-    def take(self, samples: Sequence[LightSample], asked: int, now: int) -> None:
+    def take(self, samples: Sequence[LightSample], asked: int, now: int, group: LightGroup | None = None) -> None:
         """Put answers to round `asked` into the columns; one that comes after the answer to a later round is old."""
+        rows: list[NDArray[np.intp]] = []
+        values: list[NDArray[np.int64]] = []
+        for sample in samples:
+            own = self._rows(sample, asked, now)
+            if own.size:
+                rows.append(own)
+                values.append(sample.values)
+        if group is not None:
+            of_nodes = [self._rows_known(*each, asked, now) for each in zip(group.nodes, group.layouts, strict=True)]
+            of_use = np.repeat([each.size > 0 for each in of_nodes], group.sizes)
+            rows += [each for each in of_nodes if each.size]
+            values.append(group.values if of_use.all() else group.values[:, of_use])
+        if rows:
+            self._put(rows, np.concatenate(values, axis=1), now)
+
+    def _put(self, rows_of_nodes: Sequence[NDArray[np.intp]], new: NDArray[np.int64], now: int) -> None:
+        """`new`, (SAMPLED, n), into n rows, those of one node after the other. Field by field: NumPy is faster so."""
         assert self._pins, "begin comes first"
-        found = [(rows, sample.values) for sample in samples if (rows := self._rows(sample, asked, now)).size]
-        if not found:
-            return
-        rows = np.concatenate([each for each, _ in found])
-        new = np.concatenate([values for _, values in found], axis=1)
-        owners = np.repeat([each[0] for each, _ in found], [each.size for each, _ in found])
+        rows = np.concatenate(rows_of_nodes)
+        owners = np.repeat([each[0] for each in rows_of_nodes], [each.size for each in rows_of_nodes])
         live = rows >= 0
         if not live.all():
             rows, new, owners = rows[live], new[:, live], owners[live]
         self._grow()
         columns, generations = self._columns, self.entities.generation[rows]
-        old = columns[:, rows]
-        old[TIME, old[GENERATION] != generations] = 0
-        columns[PREV_CPU, rows], columns[PREV_TIME, rows] = self._earlier(new, old)
-        columns[:SAMPLED, rows] = new
-        columns[ARRIVED, rows] = now
-        columns[OWNER, rows] = owners
-        columns[GENERATION, rows] = generations
+        old = {field: columns[field][rows] for field in (CPU, TIME, PREV_CPU, PREV_TIME, GENERATION)}
+        old[TIME][old[GENERATION] != generations] = 0
+        columns[PREV_CPU][rows], columns[PREV_TIME][rows] = self._earlier(new, old)
+        for field in range(SAMPLED):
+            columns[field][rows] = new[field]
+        columns[ARRIVED][rows] = now
+        columns[OWNER][rows] = owners
+        columns[GENERATION][rows] = generations
         self.entities.mark_seen(rows, self._pins[-1][1].sequence)
 
     def read(self, rows: NDArray[np.intp], now: int) -> NDArray[np.int64]:
@@ -156,7 +183,9 @@ class LightStore:
         self._columns[GENERATION, rows] = self.entities.generation[rows]
         self.entities.mark_seen(rows, pin.sequence)
 
-    def _earlier(self, new: NDArray[np.int64], old: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _earlier(
+        self, new: NDArray[np.int64], old: Mapping[int, NDArray[np.int64]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """CPU and time of the earlier moment that the new samples are compared with; time 0 where there is none."""
         time, start = new[TIME], new[START]
         same_life = (old[TIME] > 0) & (start < old[TIME]) & (new[CPU] >= old[CPU])
@@ -170,18 +199,24 @@ class LightStore:
         cpu[fresh], moment[fresh] = 0, start[fresh]
         return cpu, moment
 
+    def _rows_known(self, node: str, layout: object, asked: int, now: int) -> NDArray[np.intp]:
+        """The rows of an answer whose layout is that of the node's answer before; none when it is of no use."""
+        known = self._nodes.get(node)
+        if known is None or known.layout is not layout or known.asked > asked:
+            return NO_ROWS
+        known.asked, known.arrived = asked, now
+        return known.rows
+
     def _rows(self, sample: LightSample, asked: int, now: int) -> NDArray[np.intp]:
         """The rows of a sample's values, -1 for one that counts not; none at all when the sample is of no use."""
         known = self._nodes.get(sample.node)
         if known is not None and known.asked > asked:
             return NO_ROWS
-        if known is not None and known.layout is sample.layout:
-            known.asked, known.arrived = asked, now
-            return known.rows
-        if sample.names is None:  # another answer of the node came in between
-            return NO_ROWS
+        if sample.names is None or (known is not None and known.layout is sample.layout):
+            # Without names and with another layout: another answer of the node came in between.
+            return self._rows_known(sample.node, sample.layout, asked, now)
         rows = self._resolved(sample.node, sample.names)
-        if known is not None:
+        if known is not None and not np.array_equal(known.rows, rows):
             self._clear(np.setdiff1d(known.rows, rows), int(rows[0]))
         self._nodes[sample.node] = _Known(sample.layout, rows, asked, now)
         return rows
@@ -190,14 +225,19 @@ class LightStore:
         entities = self.entities
         node = entities.node_row(node_name)
         rows = [node]
+        pods: dict[tuple[str, str], int] = {}
         for namespace, pod, container in names:
-            rows.append(entities.child_row(Kind.POD_CONTAINER, entities.pod_row(namespace, pod, node), container, node))
+            parent = pods.get((namespace, pod))
+            if parent is None:
+                parent = pods[namespace, pod] = entities.pod_row(namespace, pod, node)
+            rows.append(entities.child_row(Kind.POD_CONTAINER, parent, container, node))
         found = np.array(rows, np.intp)
+        if len(set(rows)) == len(rows):
+            return found
         _, last = np.unique(found[::-1], return_index=True)
-        if last.size < found.size:
-            counting = np.zeros(found.size, np.bool_)
-            counting[found.size - 1 - last] = True
-            found[~counting] = -1
+        counting = np.zeros(found.size, np.bool_)
+        counting[found.size - 1 - last] = True
+        found[~counting] = -1
         return found
 
     def _clear(self, rows: NDArray[np.intp], node: int) -> None:

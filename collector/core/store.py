@@ -30,13 +30,30 @@ def _turn() -> Generator[None, None, None]:
     yield
 
 
+class _Kept:
+    """A column of integers in little memory: four bytes a value where that is enough, a bit for its presence."""
+
+    __slots__ = ("_given", "_values")
+
+    def __init__(self, values: NDArray[np.int64], present: NDArray[np.bool_]) -> None:
+        narrow = values.astype(np.int32)
+        self._values: NDArray[np.int32] | NDArray[np.int64] = narrow if (narrow == values).all() else values.copy()
+        self._given = np.packbits(present, bitorder="little")
+
+    def get(self, row: int) -> int | None:
+        """The value at `row`, None where there is none."""
+        if not 0 <= row < self._values.size or not self._given[row >> 3] >> (row & 7) & 1:
+            return None
+        return int(self._values[row])
+
+
 @dataclass(frozen=True, slots=True)
 class _LongEntry:
     """Two columns of one tick; the pin keeps their rows from being given to others."""
 
     timestamp: int
     pin: Pin
-    columns: dict[int, tuple[NDArray[np.int64], NDArray[np.bool_]]]
+    columns: dict[int, _Kept]
 
 
 class MetricStore:
@@ -65,6 +82,10 @@ class MetricStore:
         while batch.entities.sweep(SWEPT_AT_ONCE) == SWEPT_AT_ONCE:
             await _turn()
 
+    def expire(self) -> None:
+        """Let go of the whole batches past their time, but never of the latest: before the next one takes room."""
+        self._short[:-1] = self._in_time(self._short[:-1])
+
     async def stop(self) -> None:
         """Nothing to release: what is kept stays answerable."""
 
@@ -77,23 +98,28 @@ class MetricStore:
         self, timestamp: int, pin: Pin, columns: Mapping[str, tuple[NDArray[np.int64], NDArray[np.bool_]]]
     ) -> None:
         """Keep LONG_METRICS of a tick of an earlier process: values and presence, each (rows,), by name."""
-        self._long.append(_LongEntry(timestamp, pin, {INDEX[name]: columns[name] for name in LONG_METRICS}))
+        kept = {INDEX[name]: _Kept(*columns[name]) for name in LONG_METRICS}
+        self._long.append(_LongEntry(timestamp, pin, kept))
 
     def keep(self, batch: DataBatch) -> None:
         """`add`, without freeing any row."""
-        now = int(self._clock() * 1e9)
         self._replaced = self.latest()
         # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.
-        self._short = [kept for kept in self._short if kept.timestamp > now - self._short_retention_ns]
+        self._short = self._in_time(self._short)
         self._short.append(batch)
-        self._long = [kept for kept in self._long if kept.timestamp > now - self._long_retention_ns]
+        since = int(self._clock() * 1e9) - self._long_retention_ns
+        self._long = [kept for kept in self._long if kept.timestamp > since]
         self._long.append(
             _LongEntry(
                 batch.timestamp,
                 batch.pin,
-                {m: (batch.cells[m, : batch.rows].copy(), batch.presence(m).copy()) for m in self._long_columns},
+                {m: _Kept(batch.cells[m, : batch.rows], batch.presence(m)) for m in self._long_columns},
             )
         )
+
+    def _in_time(self, batches: Sequence[DataBatch]) -> list[DataBatch]:
+        since = int(self._clock() * 1e9) - self._short_retention_ns
+        return [kept for kept in batches if kept.timestamp > since]
 
     def latest(self) -> DataBatch | None:
         """The batch that arrived last, None before the first."""
@@ -119,10 +145,10 @@ class MetricStore:
         values: list[int | float] = []
         if m in self._long_columns:
             for entry in self._long:
-                cells, present = entry.columns[m]
-                if start <= entry.timestamp <= end and 0 <= row < cells.size and present[row]:
+                found = entry.columns[m].get(row) if start <= entry.timestamp <= end else None
+                if found is not None:
                     times.append(entry.timestamp)
-                    values.append(int(cells[row]))
+                    values.append(found)
             return times, values
         for batch in self._short:
             value = batch.value(row, m) if start <= batch.timestamp <= end else None

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-import aiohttp
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -27,6 +26,7 @@ from collector.authority import Service, is_authority_of
 from collector.errors import KubernetesError
 from collector.kube import faults
 from collector.kube.connection import ApiConnection
+from collector.kube.objectrequest import Verb, ask_for_object
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,6 @@ MOST: Final = 64
 _TRIES: Final = 5
 """Patches in a row that may meet another writer."""
 
-_DEADLINE: Final = aiohttp.ClientTimeout(total=10.0)
-_MOST_BYTES: Final = 4 << 20
 _OTHERS: Final = ("cert-manager.io/inject-", "service.beta.openshift.io/inject-cabundle")
 """How annotations begin by which another controller is asked to write the bundle."""
 
@@ -236,26 +234,7 @@ class CaPublisher:
         except msgspec.DecodeError as error:
             raise faults.unreadable(self._connection.endpoint, f"APIService {name}", body, error) from error
 
-    async def _asked(self, verb: str, path: str, patch: dict[str, Any] | None) -> tuple[int, bytes]:
-        """Status (good, 404 or 409) and body; credentials that are not accepted are read again once."""
-        endpoint = self._connection.endpoint
-        try:
-            status, body = await self._sent(path, patch)
-            if status == 401:
-                await self._connection.refresh()
-                status, body = await self._sent(path, patch)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise faults.unreachable(endpoint, error) from error
-        if status not in {200, 404, 409}:
-            raise faults.refusal(endpoint, verb, "apiservices", status, body, group=GROUP)
-        return status, body
-
-    async def _sent(self, path: str, patch: dict[str, Any] | None) -> tuple[int, bytes]:
-        if patch is None:
-            response = await self._connection.get(path, [], _DEADLINE)
-        else:
-            response = await self._connection.patch(path, patch, _DEADLINE)
-        try:
-            return response.status, await response.content.read(_MOST_BYTES)
-        finally:
-            response.release()
+    async def _asked(self, verb: Verb, path: str, patch: dict[str, Any] | None) -> tuple[int, bytes]:
+        return await ask_for_object(
+            self._connection, verb, path, patch, plural="apiservices", group=GROUP, expected=(404, 409)
+        )

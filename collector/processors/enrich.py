@@ -177,7 +177,7 @@ class PodEnricher(Stepped):
         missing = rows - self._applied.size
         if missing <= 0:
             return
-        missing = max(missing, self._applied.size)
+        missing = max(missing, self._applied.size // 8)
         self._applied = np.concatenate([self._applied, np.zeros(missing, np.int64)])
         self._specified = np.concatenate([self._specified, np.zeros(missing, np.int64)])
         self._known = np.concatenate([self._known, np.zeros(missing, np.bool_)])

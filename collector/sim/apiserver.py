@@ -5,7 +5,9 @@ answered 410 Gone.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 
 from aiohttp import web
 
@@ -46,12 +48,15 @@ class ApiServer:
         self.watches = Watches(config, origin)
         self.apiservices = ApiServices()
         self.leases = Leases()
+        self.date_offset = 0.0
+        """Seconds by which its clock is ahead."""
         self._token = config.token
         self.reviews = Reviews({config.token: Account("kubernetes-admin", (MASTERS,))})
 
     def application(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(middlewares=[self._guard])
+        app.on_response_prepare.append(self._date)
         for path in ("/healthz", "/livez", "/readyz"):
             app.router.add_get(path, _ok)
         for path, body in _DISCOVERY.items():
@@ -78,6 +83,10 @@ class ApiServer:
         """Let `token` be the one that may everything, in place of the one before."""
         self.reviews.accounts[token] = self.reviews.accounts.pop(self._token)
         self._token = token
+
+    async def _date(self, _request: web.Request, response: web.StreamResponse) -> None:
+        if self.date_offset:
+            response.headers["Date"] = formatdate(time.time() + self.date_offset, usegmt=True)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:

@@ -52,6 +52,12 @@ class ApiServices:
             },
         }
 
+    def judge(self, name: str, reason: str = "Passed", message: str = "all checks passed", *, available: bool) -> None:
+        """Say of an APIService what the aggregation layer says."""
+        status = "True" if available else "False"
+        condition = {"type": "Available", "status": status, "reason": reason, "message": message}
+        self.objects[name]["status"] = {"conditions": [condition]}
+
     def bundle(self, name: str) -> str:
         """The `caBundle`, base64; empty when there is none."""
         text: str = self.objects[name]["spec"].get("caBundle", "")

@@ -3,7 +3,6 @@
 import ipaddress
 import math
 import resource
-import ssl
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,6 +11,7 @@ from typing import Any, Self
 
 import msgspec
 from aiohttp import web
+from OpenSSL import SSL
 
 from collector.errors import StartError, UsageError
 from collector.sim.apiserver import ApiServer
@@ -119,6 +119,21 @@ class SimulatedCluster:
         self.api.set_token(token)
         self._kubelets.token = token
 
+    def set_clock(self, node: str | int, ahead: int) -> None:
+        """Let the Date of a node's answers be so many seconds ahead of the others'."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
+        self._kubelets.ahead[self._number(node)] = ahead
+
+    def set_kubelet_token(self, token: str) -> None:
+        """Let the kubelets alone know another token than the API server."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
+        self._kubelets.token = token
+
+    def forbid(self, *subresources: str) -> None:
+        """Let kubelets refuse these subresources (`stats`, `metrics`) to everybody they know."""
+        assert self._kubelets is not None, "the simulated cluster is not running"
+        self._kubelets.forbidden = set(subresources)
+
     def advance(self, seconds: float) -> float:
         """Move a manual clock; gives the new time. UsageError with any other clock."""
         if not isinstance(self.config.clock, ManualClock):
@@ -162,18 +177,18 @@ class SimulatedCluster:
         scheme = "https" if authority else "http"
         self.api_url = f"{scheme}://{self._api_address}:{runner.addresses[0][1]}"
 
-    def _contexts(self, authority: Authority | None) -> Callable[[int], ssl.SSLContext | None]:
+    def _contexts(self, authority: Authority | None) -> Callable[[int], SSL.Context | None]:
         """For each node its TLS context, shared by a run of nodes."""
-        contexts: dict[int, ssl.SSLContext] = {}
+        contexts: dict[int, SSL.Context] = {}
 
-        def context(node: int) -> ssl.SSLContext | None:
+        def context(node: int) -> SSL.Context | None:
             if authority is None:
                 return None
             run = node // NODES_PER_CERTIFICATE
             if run not in contexts:
                 nodes = slice(run * NODES_PER_CERTIFICATE, (run + 1) * NODES_PER_CERTIFICATE)
                 common_name = f"system:node-group:{run}"
-                contexts[run] = authority.context(common_name, self.node_names[nodes], self.addresses[nodes])
+                contexts[run] = authority.kubelet_context(common_name, self.node_names[nodes], self.addresses[nodes])
             return contexts[run]
 
         return context

@@ -6,6 +6,7 @@ number.
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,9 +17,10 @@ from collector.sim.hashing import I64
 Lanes = NDArray[np.uint32]
 LANE = 4
 TIME_LANES = 5  # "2026-11-23T01:52:09Z" is twenty bytes
+DATE_LANES = 3  # of these, "2026-11-23T0" is the same for ten hours
 BLANK = np.frombuffer(b"    ", dtype=np.uint32)[0]
 _GROUP = 10_000
-_BATCH_CELLS = 8_192  # temporaries of one batch stay in the cache, and below malloc's threshold for fresh pages
+_BATCH_CELLS = 32_768  # temporaries of one batch stay in the cache
 _PAIR = _GROUP * _GROUP  # eight digits fit 32 bits, where division is cheap
 
 
@@ -44,25 +46,25 @@ def write_numbers(numbers: I64, lanes: int, out: Lanes) -> None:
 
 
 def _write_batch(numbers: I64, lanes: int, out: Lanes) -> None:
-    rest = np.maximum(numbers, 0)
+    negative = numbers < 0
+    absent = bool(negative.any())
+    rest = np.maximum(numbers, 0) if absent else numbers
     last = 2 * _GROUP  # the last group stands for a whole number below 10,000: zero is `   0`
-    for lane in range(lanes - 1, -1, -2):
+    for lane in range(lanes - 1, 0, -2):
         higher = rest // _PAIR if lane > 1 else None
         pair = (rest if higher is None else rest - higher * _PAIR).astype(np.uint32)
-        if lane:
-            upper = pair // np.uint32(_GROUP)
-            pair -= upper * np.uint32(_GROUP)
-            leading = upper == 0 if higher is None else (upper == 0) & (higher == 0)
-            out[:, :, lane - 1] = _GROUPS.take(
-                upper + (_GROUP if higher is None else (higher == 0) * np.uint32(_GROUP))
-            )
-            pair += leading * np.uint32(last)
-        else:
-            pair += np.uint32(last)
+        upper = pair // np.uint32(_GROUP)
+        pair -= upper * np.uint32(_GROUP)
+        pair += (rest < _GROUP) * np.uint32(last)
         out[:, :, lane] = _GROUPS.take(pair)
+        upper += np.uint32(_GROUP) if higher is None else (rest < _PAIR) * np.uint32(_GROUP)
+        out[:, :, lane - 1] = _GROUPS.take(upper)
         if higher is not None:
             rest, last = higher, _GROUP
-    out[numbers < 0] = BLANK
+    if lanes % 2:
+        out[:, :, 0] = _GROUPS.take(rest + last)
+    if absent:
+        out[negative] = BLANK
 
 
 def time_lanes(seconds: I64) -> Lanes:
@@ -72,22 +74,37 @@ def time_lanes(seconds: I64) -> Lanes:
 
 
 class RecentTimes:
-    """The text of every second of a short span, so that a sample time is a lookup."""
+    """The text of every second of a short span, so that a sample time is a lookup; every one must lie within."""
 
     def __init__(self, first: int, last: int) -> None:
         self._first = first
         self._lanes = time_lanes(np.arange(first, last + 1))
+        self._clocks = np.ascontiguousarray(self._lanes[:, DATE_LANES:])
+        dates = self._lanes[:, :DATE_LANES]
+        self.date: Lanes | None = dates[0] if np.array_equal(dates[0], dates[-1]) else None
+        """What every text of the span begins with, (3,); None when they differ."""
 
     def lanes(self, seconds: I64) -> Lanes:
-        """The text of each of `seconds`, shape (..., 5); every one must lie within the span."""
+        """The text of each of `seconds`, shape (..., 5)."""
         return self._lanes[seconds - self._first]
 
+    def dates(self, seconds: I64) -> Lanes:
+        """The beginning of each, shape (..., 3)."""
+        return self.lanes(seconds)[..., :DATE_LANES]
 
-def text_lanes(text: bytes, lanes: int) -> bytes:
-    """`text` padded with spaces to `lanes` lanes; ValueError when it does not fit."""
-    if len(text) > lanes * LANE:
-        raise ValueError(f"{text!r} is longer than its slot of {lanes * LANE} bytes")
-    return text.ljust(lanes * LANE)
+    def clocks(self, seconds: I64) -> Lanes:
+        """The rest of each, shape (..., 2)."""
+        return self._clocks.take(seconds - self._first, axis=0)
+
+
+def text_lanes(texts: Sequence[str], lanes: int) -> Lanes:
+    """`texts`, ASCII, each padded with spaces to `lanes` lanes: (texts, lanes). ValueError when one does not fit."""
+    size = lanes * LANE
+    padded = "".join([text.ljust(size) for text in texts])
+    if len(padded) > size * len(texts):
+        longest = max(texts, key=len)
+        raise ValueError(f"{longest!r} is longer than its slot of {size} bytes")
+    return np.frombuffer(padded.encode("ascii"), dtype=np.uint32).reshape(-1, lanes)
 
 
 @lru_cache(maxsize=65_536)

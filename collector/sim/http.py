@@ -20,6 +20,33 @@ MOST_BODY_BYTES = 65_536
 RECORD_BYTES = 16_384
 """What fits one TLS record (RFC 8446, 5.1): the head and the end of an answer share those of the body."""
 
+_TLS_HANDSHAKE = b"\x16"
+"""The first byte of a client that speaks TLS."""
+
+
+class Sheet(bytearray):
+    """Memory for a body with room around it, so that head, body and end are sent in one piece.
+
+    The body begins at byte FRONT; BACK bytes follow it. The room belongs to this module.
+    """
+
+    FRONT = 1024
+    BACK = 16
+
+    def __init__(self, size: int) -> None:
+        super().__init__(self.FRONT + size + self.BACK)
+
+    def body(self, size: int) -> memoryview:
+        """The first `size` bytes of the body."""
+        return memoryview(self)[self.FRONT : self.FRONT + size]
+
+    def around(self, body: memoryview, start: bytes, end: bytes) -> memoryview:
+        """`start`, a `body` that `self.body` gave, and `end`, written here."""
+        first, last = self.FRONT - len(start), self.FRONT + len(body)
+        self[first : self.FRONT] = start
+        self[last : last + len(end)] = end
+        return memoryview(self)[first : last + len(end)]
+
 
 @dataclass(frozen=True)
 class Request:
@@ -41,7 +68,7 @@ class Answer:
 
     A body is sent chunked as Go's server does for large answers, unless `length` says what Content-Length to claim.
     `delay` seconds pass before anything is sent; a `drip` spreads the body over so many seconds; `silent` sends
-    nothing at all.
+    nothing at all. The memory of a `body` that is a view may be written over by the next answer.
     """
 
     status: int
@@ -53,6 +80,8 @@ class Answer:
     drip: float = 0.0
     silent: bool = False
     close: bool = False
+    ahead: int = 0
+    """seconds by which its Date is"""
 
 
 class KubeletProtocol:
@@ -63,6 +92,9 @@ class KubeletProtocol:
         self._connections = connections
         self._wire: Wire | None = None
         self._received = b""
+        self._head = b""
+        self._request: Request | None = None
+        """What the head says: a client asks the same again and again."""
         self._waiting: asyncio.TimerHandle | None = None
         self._answering = False
 
@@ -91,26 +123,41 @@ class KubeletProtocol:
     def _next(self) -> None:
         while self._wire is not None and not self._answering:
             end = self._received.find(b"\r\n\r\n")
+            if self._received[:1] == _TLS_HANDSHAKE:
+                self._refuse()
+                return
             if end < 0:
                 if len(self._received) > MOST_HEAD_BYTES:
                     self.abort()
                 return
-            request = _parse(self._received[:end])
+            request = self._parsed(self._received[:end])
             if request is not None and request.length:
                 if len(self._received) < end + 4 + request.length:
                     return
                 request = replace(request, body=self._received[end + 4 : end + 4 + request.length])
             self._received = self._received[end + 4 + (request.length if request else 0) :]
             if request is None:
-                self._wire.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                self._wire.close()
+                self._refuse()
                 return
             self._answer(request, self._respond(request))
+
+    def _refuse(self) -> None:
+        """As Go's server does with what is no request."""
+        assert self._wire is not None
+        self._wire.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        self._wire.close()
+
+    def _parsed(self, head: bytes) -> Request | None:
+        if head != self._head:
+            self._head, self._request = head, _parse(head)
+        return self._request
 
     def _answer(self, request: Request, answer: Answer) -> None:
         self._answering = True
         if answer.silent:
             return
+        if answer.delay or answer.drip:
+            answer = replace(answer, body=bytes(answer.body))
         if answer.delay:
             self._later(answer.delay, lambda: self._send(request, answer))
         else:
@@ -122,16 +169,22 @@ class KubeletProtocol:
         close = request.close or answer.close
         body = memoryview(answer.body)
         chunked = answer.length is None
-        start = _head(answer, close=close) + (b"%x\r\n" % len(body) if chunked else b"")
+        start = _head(answer, int(time.time()) + answer.ahead, close=close) + (
+            b"%x\r\n" % len(body) if chunked else b""
+        )
         end = b"\r\n0\r\n\r\n" if chunked else b""
         if answer.drip:
             self._wire.write(start)
             self._drip(body, answer.drip, end, close=close)
             return
-        first = min(RECORD_BYTES - len(start), len(body))
-        last = max(first, first + (len(body) - first) // RECORD_BYTES * RECORD_BYTES)
-        pieces: list[bytes | memoryview] = [start + bytes(body[:first]), body[first:last], bytes(body[last:]) + end]
-        self._wire.write(*[piece for piece in pieces if piece])
+        sheet = body.obj
+        if isinstance(sheet, Sheet) and len(start) <= Sheet.FRONT:
+            self._wire.write(sheet.around(body, start, end))
+        else:
+            first = min(RECORD_BYTES - len(start), len(body))
+            last = max(first, first + (len(body) - first) // RECORD_BYTES * RECORD_BYTES)
+            pieces = (b"".join((start, body[:first])), body[first:last], b"".join((body[last:], end)))
+            self._wire.write(*[piece for piece in pieces if piece])
         self._finish(b"", close=close)
 
     def _drip(self, body: memoryview, seconds: float, end: bytes, *, close: bool) -> None:
@@ -170,18 +223,25 @@ class KubeletProtocol:
         self._waiting = asyncio.get_running_loop().call_later(seconds, resume)
 
 
-@lru_cache(maxsize=4)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+def _head(answer: Answer, second: int, *, close: bool) -> bytes:
+    return _lines(answer.status, answer.content_type, answer.headers, answer.length, second, close)
 
 
-def _head(answer: Answer, *, close: bool) -> bytes:
-    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", f"Content-Type: {answer.content_type}"]
-    lines += [f"{name}: {text}" for name, text in answer.headers]
-    lines.append(f"Date: {_date(int(time.time()))}")
+@lru_cache(maxsize=64)
+def _lines(
+    status: int,
+    content_type: str,
+    headers: tuple[tuple[str, str], ...],
+    length: int | None,
+    second: int,
+    close: bool,  # what is kept is found by position
+) -> bytes:
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {content_type}"]
+    lines += [f"{name}: {text}" for name, text in headers]
+    lines.append(f"Date: {formatdate(second, usegmt=True)}")
     if close:
         lines.append("Connection: close")
-    lines.append("Transfer-Encoding: chunked" if answer.length is None else f"Content-Length: {answer.length}")
+    lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 

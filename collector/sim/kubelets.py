@@ -7,13 +7,15 @@ Routes as on a real kubelet: /stats/summary (with or without a slash at its end)
 import errno
 import random
 import socket
-import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from OpenSSL import SSL
+
 from collector.errors import StartError
-from collector.sim.access import kubelet_refusal
+from collector.sim.access import FORBIDDEN_TOKEN, kubelet_refusal
 from collector.sim.config import SimConfig
 from collector.sim.faults import Fault, FaultKind
 from collector.sim.http import Answer, KubeletProtocol, Request
@@ -23,6 +25,8 @@ _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body><h1>502 Bad 
 _RUNTIME_GONE = b"Internal Error: failed to list pod stats: rpc error: code = Unavailable desc = connection error\n"
 _TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _PORT_ATTEMPTS = 20
+_CONGESTION = b"reno"
+"""Every kernel has it. A loopback needs no pacing, for which BBR, a common default, sets a timer now and again."""
 
 
 class NodeAnswers(Protocol):
@@ -49,7 +53,7 @@ class Kubelets:
         config: SimConfig,
         answers: NodeAnswers,
         addresses: tuple[str, ...],
-        contexts: Callable[[int], ssl.SSLContext | None],
+        contexts: Callable[[int], SSL.Context | None],
         started: float,
     ) -> None:
         self._config = config
@@ -63,6 +67,10 @@ class Kubelets:
         self.port = 0
         self.token = config.token
         """The bearer token that may everything."""
+        self.forbidden: set[str] = set()
+        """Subresources of nodes (`stats`, `metrics`) that nobody has the right to read."""
+        self.ahead: dict[int, int] = {}
+        """Node -> seconds by which its clock is ahead of the others', as far as the Date of its answers tells."""
 
     async def start(self, faults: dict[int, Fault]) -> None:
         """Listen everywhere but where the fault is `down`. StartError when the port is taken."""
@@ -108,6 +116,10 @@ class Kubelets:
         )
 
     def _respond(self, node: int, request: Request) -> Answer:
+        answer = self._answer(node, request)
+        return replace(answer, ahead=self.ahead[node]) if node in self.ahead else answer
+
+    def _answer(self, node: int, request: Request) -> Answer:
         fault = self._faults.get(node)
         match fault.kind if fault else None:
             case FaultKind.HANG:
@@ -129,7 +141,8 @@ class Kubelets:
             return _text(200, b"ok")
         subresource = "stats" if path.startswith("/stats") else "metrics"
         verb = "create" if request.method == "POST" else "get"
-        refusal = kubelet_refusal(request.authorization, self.token, subresource, verb)
+        shown = FORBIDDEN_TOKEN if subresource in self.forbidden else request.authorization
+        refusal = kubelet_refusal(shown, self.token, subresource, verb)
         if refusal is not None:
             return _text(*refusal)
         if request.path == "/stats/container/":
@@ -191,6 +204,7 @@ def _bind(address: str, port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CONGESTION)
         listening.setblocking(False)
         listening.bind((address, port))
         listening.listen(64)

@@ -64,11 +64,12 @@ Tree = dict[str, "Tree"] | list["Tree"] | str | int | Number | OptionalNumber | 
 class Field:
     """A column of the answer: `positions` (cells, lanes) are lane numbers in the template, `kind` the leaf's class.
 
-    A cell that no leaf names stands at `Layout.scratch`, beyond the end of the answer.
+    `cells` (cells,) are the indexes that a leaf names, rising.
     """
 
     name: str
     kind: type
+    cells: NDArray[np.int64]
     positions: NDArray[np.int64]
     key: bytes = b""
     """For an optional number: its key, as written."""
@@ -76,7 +77,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """`template` is a whole number of lanes: the answer's `size` bytes and some scratch lanes.
+    """`template` is a whole number of lanes: the answer's `size` bytes, and spaces up to the end of a lane.
 
     `extents[name]` (items, 2) holds where each record begins and ends, its comma included; the last record's comma
     is a space.
@@ -184,21 +185,17 @@ class _LayoutWriter:
         self.text += b" " * (lanes * LANE)
 
 
-def build_layout(tree: Tree, cells: dict[str, int]) -> Layout:
-    """Lay out `tree`; `cells` tells, for the part of a field's name before its first dot, how many cells it has."""
+def build_layout(tree: Tree) -> Layout:
+    """Lay out `tree`."""
     writer = _LayoutWriter()
     writer.write(tree, 0)
     size = len(writer.text)
     writer.align(0)
-    scratch = len(writer.text) // LANE
-    widest = max(len(positions) for field in writer.cells.values() for positions in field.values())
-    template = np.frombuffer(bytes(writer.text) + b" " * (widest * LANE), dtype=np.uint32)
+    template = np.frombuffer(bytes(writer.text), dtype=np.uint32)
     fields = {}
     for name, positions in writer.cells.items():
-        lanes = len(next(iter(positions.values())))
-        table = np.tile(np.arange(scratch, scratch + lanes), (cells[name.partition(".")[0]], 1))
-        for index, lane_numbers in positions.items():
-            table[index] = lane_numbers
-        fields[name] = Field(name, writer.kinds[name], table, writer.keys.get(name.rstrip("?"), b""))
+        cells = sorted(positions)
+        table = np.array([positions[index] for index in cells])
+        fields[name] = Field(name, writer.kinds[name], np.array(cells), table, writer.keys.get(name.rstrip("?"), b""))
     extents = {name: np.array(pairs).reshape(-1, 2) for name, pairs in writer.extents.items()}
     return Layout(template, size, fields, extents)

@@ -34,9 +34,9 @@ class Account:
 
 @dataclass(frozen=True)
 class Right:
-    """`subject` (a user or a group) may `verb` on `what`: a path, or a resource such as `nodes.metrics.k8s.io`.
+    """`subject` (a user or a group) may `verb` on `what`: a path, or a resource as in `nodes.metrics.k8s.io`.
 
-    `*` stands for every verb or thing; `namespace` empty for all.
+    With a subresource that is `nodes/stats`. `*` stands for every verb or thing; `namespace` empty for all.
     """
 
     subject: str
@@ -63,6 +63,8 @@ class Reviews:
     config_map_reads: int = 0
     """How often it was read otherwise than by a watch."""
     _seen: tuple[int, dict[str, str]] = field(default_factory=lambda: (1, {}), init=False)
+    self_reviews: frozenset[str] = frozenset({"v1", "v1beta1", "v1alpha1"})
+    """Versions of SelfSubjectReview: none before Kubernetes 1.26."""
     specs: list[Json] = field(default_factory=list)
     """The latest SubjectAccessReviews' specs, at most a hundred."""
 
@@ -70,6 +72,10 @@ class Reviews:
         """Put the routes into an application's router."""
         for plural, group in _GROUPS.items():
             router.add_post(f"/apis/{group}/{{version}}/{plural}", self._handler(plural))
+        router.add_post(f"/apis/{_GROUPS['tokenreviews']}/{{version}}/selfsubjectreviews", self._self)
+        router.add_post(
+            f"/apis/{_GROUPS['subjectaccessreviews']}/{{version}}/selfsubjectaccessreviews", self._own_access
+        )
         collection = "/api/v1/namespaces/kube-system/configmaps"
         router.add_get(f"{collection}/{CONFIG_MAP}", self._config_map)
         router.add_get(collection, self._watch)
@@ -94,6 +100,23 @@ class Reviews:
         groups = [*account.groups, "system:authenticated"]
         return {"authenticated": True, "user": {"username": account.name, "uid": account.uid, "groups": groups}}
 
+    async def _self(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["version"] not in self.self_reviews:
+            raise web.HTTPNotFound
+        review: dict[str, Any] = msgspec.json.decode(await request.read())
+        user = self._token({"token": _bearer(request)})["user"]
+        return web.Response(status=201, body=encode({**review, "status": {"userInfo": user}}), content_type=JSON_TYPE)
+
+    async def _own_access(self, request: web.Request) -> web.StreamResponse:
+        version = request.match_info["version"]
+        if version not in self.versions:
+            raise web.HTTPNotFound
+        review: dict[str, Any] = msgspec.json.decode(await request.read())
+        user = self._token({"token": _bearer(request)})["user"]
+        asker = {"user": user.get("username", ""), "groups" if version == "v1" else "group": user.get("groups", ())}
+        status = self._access({**review["spec"], **asker}, version)
+        return web.Response(status=201, body=encode({**review, "status": status}), content_type=JSON_TYPE)
+
     def _access(self, spec: dict[str, Any], version: str) -> Json:
         self.specs = [*self.specs[-99:], spec]
         groups = spec.get("groups" if version == "v1" else "group") or []
@@ -105,7 +128,8 @@ class Reviews:
         else:
             about = spec["resourceAttributes"]
             verb, namespace = about["verb"], about.get("namespace", "")
-            what = ".".join(filter(None, (about["resource"], about.get("group", ""))))
+            resource = "/".join(filter(None, (about["resource"], about.get("subresource", ""))))
+            what = ".".join(filter(None, (resource, about.get("group", ""))))
         allowed = any(
             right.subject in subjects
             and right.verb in {"*", verb}
@@ -159,3 +183,7 @@ class Reviews:
         if self.config_map != self._seen[1]:
             self._seen = self._seen[0] + 1, dict(self.config_map)
         return str(self._seen[0])
+
+
+def _bearer(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -53,8 +53,10 @@ class Sampler:
         self._pod_noise = Stream(seed, "pod noise").bits(index)
         self._node_noise = Stream(seed, "node noise").bits(row)
         self._load = plan.slots.load.rows(nodes)
-        self._container_load = self._load.per_container()
+        self._container_load = self._load.per_container(containers)
         self._lives: Lives | None = None
+        limit = plan.containers.memory_limit[nodes]
+        self._pod_limit = np.where((limit > 0).all(axis=2), limit.sum(axis=2), -1)
         self._born = self._started = self._from_birth = self._from_start = np.empty(0)
         self._on_host = np.array([slot_class is SlotClass.HOST for slot_class in plan.classes])
         self._claims = np.array([slot_class is SlotClass.CLAIM for slot_class in plan.classes])
@@ -130,11 +132,11 @@ class Sampler:
         before = base * (load.integral(seconds - interval) - from_start + spread * noise_before)
         traffic = load.integral(network_seconds) - from_start + spread * noise
 
-        sampled = containers.present.any(axis=2) & (seconds >= born) & (network_seconds >= born)
         counted = containers.present
+        running = _sum(counted.astype(np.int64), counted)
+        sampled = (running > 0) & (seconds >= born) & (network_seconds >= born)
         working_set = _sum(containers.working_set, counted) + PAUSE_MEMORY
-        limit = plan.containers.memory_limit[nodes]
-        limited = (limit > 0).all(axis=2)
+        limit = self._pod_limit
         storage = _sum(containers.rootfs_used, counted) + _sum(containers.logs_used, counted) + 12_288
         inodes = _sum(containers.rootfs_inodes, counted) + _sum(containers.logs_inodes, counted) + 1
         claim_seconds = network_seconds + 40.0 * 86_400
@@ -146,7 +148,7 @@ class Sampler:
             birth=alive.birth + plan.origin,
             cpu=_whole(cpu, sampled),
             cpu_rate=_whole((cpu - before) / interval, sampled & (seconds - interval >= born)),
-            available=np.where(limited, np.maximum(limit.sum(axis=2) - working_set, 0), -1),
+            available=np.where(limit > 0, np.maximum(limit - working_set, 0), -1),
             usage=_sum(containers.usage, counted) + PAUSE_MEMORY,
             working_set=working_set,
             rss=_sum(containers.rss, counted) + PAUSE_MEMORY // 4,
@@ -155,7 +157,7 @@ class Sampler:
             storage_used=storage,
             storage_inodes=inodes,
             claim_used=np.where(self._claims, claimed, -1),
-            processes=1 + counted.sum(axis=2) * 2,
+            processes=1 + running * 2,
         )
 
     def _node_rows(self, second: int, pods: PodSamples) -> NodeSamples:

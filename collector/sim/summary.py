@@ -1,88 +1,31 @@
-"""Writes /stats/summary: numbers of many nodes become text together, an answer is then a copy and a scatter.
+"""Writes /stats/summary: numbers of many nodes become text together, an answer is then a scatter.
 
 Nodes are kept in groups. A group is sampled when a housekeeping tick has passed since it was asked last; until the
 next tick its lanes (see digits.py) are reused. What a tick cannot change (names, start times) is written when a pod
 or container changes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector.sim.digits import BLANK, Lanes, RecentTimes, text_lanes, time_lanes, write_numbers
 from collector.sim.hashing import I64
-from collector.sim.identity import pod_identity
-from collector.sim.layout import Field, Layout, Number, OptionalNumber, build_layout
+from collector.sim.identity import PodIdentity, pod_identity
+from collector.sim.layout import Field
 from collector.sim.plan import Plan
 from collector.sim.sample_columns import Samples
 from collector.sim.samples import Sampler
-from collector.sim.summary_fields import COPIES, number_fields, time_fields
-from collector.sim.summary_tree import SummaryTree
+from collector.sim.summary_body import SummaryBody
+from collector.sim.summary_fields import number_fields, sampled_times
+from collector.sim.summary_format import SummaryFormat
 from collector.sim.workloads import letters
 
 GROUP_NODES = 128
 """Nodes whose numbers become text together: fewer, and NumPy's calls cost more than its work; more, and the caches are
 too small (measured: 112 microseconds an answer with 64, 95 with 128, 104 with 256)."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """Where a field stands in a group's lanes: columns `first` to `first + cells * lanes`."""
-
-    field: Field
-    first: int
-    cells: int
-    lanes: int
-
-    def of(self, lanes: Lanes) -> Lanes:
-        """The field's part of a group's lanes, as (nodes, cells, lanes): a view."""
-        rows = lanes.shape[0]
-        return lanes[:, self.first : self.first + self.cells * self.lanes].reshape(rows, self.cells, self.lanes)
-
-
-@dataclass(frozen=True)
-class NumberBlock:
-    """Number fields of one width, side by side: digits of all of them are written in one go."""
-
-    lanes: int
-    first: int
-    names: tuple[str, ...]
-    starts: tuple[int, ...]
-    cells: int
-
-
-class SummaryFormat:
-    """What all groups of a cluster share: the layout, and the order of its fields in a group's lanes."""
-
-    def __init__(self, plan: Plan) -> None:
-        builder = SummaryTree(plan.classes, plan.config.containers, psi=plan.config.psi)
-        self.layout: Layout = build_layout(builder.tree(), builder.cells())
-        self.columns: dict[str, Column] = {}
-        self.blocks: list[NumberBlock] = []
-        self.width = 0
-        fields = self.layout.fields.values()
-        numbers_of_own = [field for field in fields if field.kind is Number and field.name not in COPIES]
-        for width in sorted({field.positions.shape[1] for field in numbers_of_own}):
-            numbers = [field for field in numbers_of_own if field.positions.shape[1] == width]
-            first, starts, cells = self.width, [], 0
-            for field in numbers:
-                starts.append(cells)
-                cells += len(field.positions)
-                self._add(field)
-            names = tuple(field.name for field in numbers)
-            self.blocks.append(NumberBlock(width, first, names, tuple(starts), cells))
-        for field in fields:
-            if field.name not in self.columns:
-                self._add(field)
-        self.copies = [(name, source) for name, source in COPIES.items() if name in self.columns]
-        ordered = [column.field.positions.ravel() for column in self.columns.values()]
-        self.positions: NDArray[np.int64] = np.concatenate(ordered)
-
-    def _add(self, field: Field) -> None:
-        cells, lanes = field.positions.shape
-        self.columns[field.name] = Column(field, self.width, cells, lanes)
-        self.width += cells * lanes
 
 
 class SummaryGroup:
@@ -95,8 +38,11 @@ class SummaryGroup:
         self._sampler = Sampler(plan, nodes)
         count = len(range(*nodes.indices(plan.config.nodes)))
         self.lanes: Lanes = np.full((count, summary_format.width), BLANK, dtype=np.uint32)
+        self._views = {name: column.of(self.lanes) for name, column in summary_format.columns.items()}
         self._generation = np.full((count, len(plan.classes)), -(2**62))
         self._started = np.full((count, *plan.containers.cpu.shape[1:]), -(2**62))
+        self._absent: dict[str, NDArray[np.bool_]] = {}
+        self._dates: Lanes = np.empty(0, dtype=np.uint32)
         self.samples: Samples | None = None
         self.lacking: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
         """Nodes of which something is not in the answer at this tick."""
@@ -121,36 +67,47 @@ class SummaryGroup:
         ends: I64 = self.samples.lives.birth[rows] + self._plan.slots.lifetime[self._nodes][rows]
         return ends
 
-    def _view(self, name: str) -> Lanes:
-        return self._format.columns[name].of(self.lanes)
+    def dates_of(self, row: int) -> Lanes:
+        """What the sampled times of this row begin with: one beginning for all, or one for each."""
+        return self._dates if self._dates.ndim == 1 else self._dates[row]
 
     def _write_samples(self, samples: Samples) -> None:
         values = number_fields(samples)
         rows = self.lanes.shape[0]
         for block in self._format.blocks:
-            numbers = np.empty((rows, block.cells), dtype=np.int64)
-            for name, start in zip(block.names, block.starts, strict=True):
-                column = values[name].reshape(rows, -1)
-                numbers[:, start : start + column.shape[1]] = column
+            columns = [_cells(field, values[field.name].reshape(rows, -1)) for field in block.fields]
+            numbers = np.concatenate(columns, axis=1)
             out = self.lanes[:, block.first : block.first + block.cells * block.lanes]
             write_numbers(numbers, block.lanes, out.reshape(rows, block.cells, block.lanes))
         for name, source in self._format.copies:
-            self._view(name)[:] = self._view(source)
+            self._views[name][:] = self._views[source]
         self._write_optional_keys(values)
+        self._write_times(samples)
+
+    def _write_times(self, samples: Samples) -> None:
         now = self._plan.origin + samples.second
         recent = RecentTimes(now - 2 * self._plan.config.housekeeping - 1, now)
-        for times, names in time_fields(samples, now):
-            written = recent.lanes(times.reshape(rows, -1))
-            for name in names:
-                if name in self._format.columns:
-                    self._view(name)[:] = written
+        dates: list[Lanes] = []
+        for times, names in sampled_times(samples):
+            seconds = times.reshape(len(self.lanes), -1)
+            shown = [name for name in names if name in self._format.columns]
+            clocks = recent.clocks(seconds)
+            for name in shown:
+                self._views[name][:] = clocks
+            if recent.date is None:
+                dates += [recent.dates(seconds)] * len(shown)
+        self._dates = np.concatenate(dates, axis=1) if recent.date is None else recent.date
 
     def _write_optional_keys(self, values: dict[str, I64]) -> None:
-        for name, column in self._format.columns.items():
-            if column.field.kind is OptionalNumber:
+        for column in self._format.keys:
+            name = column.field.name
+            absent = values[name.rstrip("?")] < 0
+            known = self._absent.get(name)
+            if known is None or not np.array_equal(known, absent):
+                self._absent[name] = absent
                 key = np.frombuffer(column.field.key + b",   ", dtype=np.uint32)
-                absent = (values[name.rstrip("?")] < 0).reshape(self.lanes.shape[0], -1, 1)
-                column.of(self.lanes)[:] = np.where(absent, BLANK, key)
+                cells = _cells(column.field, absent.reshape(len(self.lanes), -1))
+                self._views[name][:] = np.where(cells[..., None], BLANK, key)
 
     def _write_lives(self, samples: Samples) -> None:
         """Names of pods that are new in their slot, start times of containers that are."""
@@ -158,52 +115,52 @@ class SummaryGroup:
         if changed.any():
             self._generation = samples.lives.generation
             self._write_pod_texts(*changed.nonzero())
-            self._view("pod.birth")[changed] = time_lanes(samples.pods.birth[changed])
+            self._views["pod.birth"][changed] = time_lanes(samples.pods.birth[changed])
         started = samples.containers.started
         restarted = started != self._started
         if restarted.any():
             self._started = started
             rows = self.lanes.shape[0]
-            self._view("container.started")[restarted.reshape(rows, -1)] = time_lanes(started[restarted])
+            self._views["container.started"][restarted.reshape(rows, -1)] = time_lanes(started[restarted])
 
     def _write_pod_texts(self, rows: I64, slots: I64) -> None:
-        texts: dict[str, list[str]] = {name: [] for name in _POD_TEXTS}
-        for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
-            pod = pod_identity(self._plan, self._nodes.start + row, slot, int(self._generation[row, slot]))
-            texts["pod.name"].append(pod.name)
-            texts["pod.namespace"].append(pod.namespace)
-            texts["pod.uid"].append(pod.kubelet_uid)
-            texts["pod.token_name"].append(f"kube-api-access-{letters(int(pod.uid[:6], 16), 5)}")
-            texts["pod.claim_name"].append(f"data-{pod.name}")
-            texts["pod.claim_namespace"].append(pod.namespace)
-        for name, written in texts.items():
-            if name in self._format.columns:
-                column = self._format.columns[name]
-                column.of(self.lanes)[rows, slots] = self._text(column, written)
-
-    def _text(self, column: Column, texts: list[str]) -> Lanes:
-        """`texts` as the rest of a JSON string each, (texts, lanes)."""
-        closing = '"' if column.field.name in _LAST_IN_OBJECT else '",'
-        padded = b"".join(text_lanes(f"{text}{closing}".encode(), column.lanes) for text in texts)
-        return np.frombuffer(padded, dtype=np.uint32).reshape(-1, column.lanes)
+        """Names and uids of these pods."""
+        places = zip(rows.tolist(), slots.tolist(), self._generation[rows, slots].tolist(), strict=True)
+        pods = [pod_identity(self._plan, self._nodes.start + row, slot, number) for row, slot, number in places]
+        for name, text in _POD_TEXTS.items():
+            column = self._format.columns.get(name)
+            shown = np.isin(slots, column.field.cells) if column else np.zeros(0, dtype=np.bool_)
+            if column and shown.any():
+                texts = [text(pods[number]) for number in shown.nonzero()[0].tolist()]
+                cells = np.searchsorted(column.field.cells, slots[shown])
+                self._views[name][rows[shown], cells] = text_lanes(texts, column.lanes)
 
     def _write_node_texts(self) -> None:
         """What never changes: the nodes' names and boot times, and the names of the containers."""
         plan, nodes = self._plan, self._nodes
         boot = plan.nodes.boot[nodes] + plan.origin
-        self._view("node.boot")[:] = time_lanes(boot)[:, None]
-        self._view("system.boot")[:] = time_lanes(boot + 9)[:, None]
-        column = self._format.columns["container.name"]
-        workloads = plan.slots.workload[nodes]
-        view = column.of(self.lanes).reshape(*workloads.shape, -1)
-        for number in np.unique(workloads).tolist():
-            names = [spec.name for spec in plan.workloads[number].containers]
-            view[workloads == number] = self._text(column, names).ravel()
-        self._view("node.name")[:, 0] = self._text(self._format.columns["node.name"], list(plan.node_names[nodes]))
+        self._views["node.boot"][:] = time_lanes(boot)[:, None]
+        self._views["system.boot"][:] = time_lanes(boot + 9)[:, None]
+        names = self._format.container_names[plan.slots.workload[nodes]]
+        self._views["container.name"][:] = names.reshape(len(self.lanes), -1, names.shape[-1])
+        texts = [f'{name}",' for name in plan.node_names[nodes]]
+        self._views["node.name"][:, 0] = text_lanes(texts, self._format.columns["node.name"].lanes)
 
 
-_POD_TEXTS = ("pod.name", "pod.namespace", "pod.uid", "pod.token_name", "pod.claim_name", "pod.claim_namespace")
-_LAST_IN_OBJECT = frozenset({"pod.uid", "pod.token_name", "pod.claim_namespace"})
+def _cells(field: Field, table: NDArray[Any]) -> NDArray[Any]:
+    """Of the cells of `table` (nodes, cells), those the answer shows."""
+    return table if len(field.cells) == table.shape[1] else table[:, field.cells]
+
+
+_POD_TEXTS: dict[str, Callable[[PodIdentity], str]] = {
+    "pod.name": lambda pod: f'{pod.name}",',
+    "pod.namespace": lambda pod: f'{pod.namespace}",',
+    "pod.uid": lambda pod: f'{pod.kubelet_uid}"',
+    "pod.token_name": lambda pod: f'kube-api-access-{letters(int(pod.uid[:6], 16), 5)}"',
+    "pod.claim_name": lambda pod: f'data-{pod.name}",',
+    "pod.claim_namespace": lambda pod: f'{pod.namespace}"',
+}
+"""The fields that change with a pod, each as the rest of a JSON string: a comma follows unless it is the last one."""
 
 
 class SummaryWriter:
@@ -212,21 +169,19 @@ class SummaryWriter:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._format = SummaryFormat(plan)
+        self._body = SummaryBody(self._format)
         self._groups: dict[int, SummaryGroup] = {}
 
     def write(self, node: int, now: float) -> memoryview:
-        """The body for `node` at `now` (seconds since 1970)."""
+        """The body for `node` at `now` (seconds since 1970), until the next one is written."""
         group, row, samples = self.samples(node, now)
-        layout = self._format.layout
-        body = layout.template.copy()
-        body[self._format.positions] = group.lanes[row]
-        text = body.data.cast("B")[: layout.size]
+        text = self._body.write(group.lanes[row], group.dates_of(row), self._plan.origin + samples.second)
         second = int(now - self._plan.origin)
         if not group.lacking[row] and second < group.first_end[row]:
             return text
         absent = ~samples.containers.present[row]
         gone = (group.ends(row) <= second) | ~samples.pods.present[row]
-        return self._without(text, absent, gone)
+        return self._body.without(absent, gone)
 
     def samples(self, node: int, now: float) -> tuple[SummaryGroup, int, Samples]:
         """The group of `node`, brought to the tick before `now`, and the node's row in it."""
@@ -239,28 +194,3 @@ class SummaryWriter:
         interval = self._plan.config.housekeeping
         second = int(now - self._plan.origin) // interval * interval
         return group, row, group.refresh(second)
-
-    def _without(
-        self,
-        text: memoryview,
-        absent: NDArray[np.bool_],
-        gone: NDArray[np.bool_],
-    ) -> memoryview:
-        """`text` with the records of absent containers and of pods that are gone cut out."""
-        extents = self._format.layout.extents
-        cuts: list[tuple[int, int]] = list(_cut(text, extents["pods"], gone))
-        for slot in (absent.any(axis=1) & ~gone).nonzero()[0].tolist():
-            cuts += _cut(text, extents[f"containers {slot}"], absent[slot])
-        kept, begin = [], 0
-        for first, last in sorted(cuts):
-            kept.append(text[begin:first])
-            begin = last
-        return memoryview(b"".join([*kept, text[begin:]]))
-
-
-def _cut(text: memoryview, extents: I64, gone: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The extents of the records that are gone; takes the comma of the last one that stays."""
-    staying = (~gone).nonzero()[0]
-    if staying.size:
-        text[int(extents[staying[-1], 1]) - 1] = ord(" ")
-    return [(int(first), int(last)) for first, last in extents[gone].tolist()]

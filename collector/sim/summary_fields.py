@@ -1,7 +1,5 @@
 """From samples to the fields of the summary's layout: which column each number and each time is taken from."""
 
-import numpy as np
-
 from collector.sim.hashing import I64
 from collector.sim.sample_columns import CLAIM_CAPACITY, FS_CAPACITY, FS_INODES, NodeSamples, PodSamples, Samples
 
@@ -75,27 +73,33 @@ def _pod_numbers(pod: PodSamples) -> dict[str, I64]:
     }
 
 
-def time_fields(samples: Samples, now: int) -> list[tuple[I64, list[str]]]:
-    """The times a tick changes, seconds since 1970, each with the fields that show it."""
-    sampled = {
-        "node": samples.nodes.milliseconds,
-        "system": samples.nodes.system_milliseconds,
-        "pod": samples.pods.milliseconds,
-        "container": samples.containers.milliseconds,
-    }
-    fields = [
-        (milliseconds // 1000, [f"{table}.{name}" for name in ("cpu_time", "memory_time", "io_time", "swap_time")])
-        for table, milliseconds in sampled.items()
-    ]
-    fields[0][1].extend(("node.network_time", "node.fs_time"))
-    asked = np.full(samples.nodes.cpu.shape, now)
-    return [*fields, (samples.pods.network_milliseconds // 1000, ["pod.network_time"]), (asked, list(_TIMES_ASKED))]
+def sampled_times(samples: Samples) -> list[tuple[I64, tuple[str, ...]]]:
+    """The times of the samples, seconds since 1970, each with the fields that show it, as in TIMES_SAMPLED."""
+    times = (
+        samples.nodes.milliseconds,
+        samples.nodes.system_milliseconds,
+        samples.pods.milliseconds,
+        samples.containers.milliseconds,
+        samples.pods.network_milliseconds,
+    )
+    return [(milliseconds // 1000, names) for milliseconds, names in zip(times, _SHOWN, strict=True)]
 
 
-_TIMES_ASKED = (
+_SHOWN = (
+    (*(f"node.{name}_time" for name in ("cpu", "memory", "io", "swap")), "node.network_time", "node.fs_time"),
+    *(
+        tuple(f"{table}.{name}_time" for name in ("cpu", "memory", "io", "swap"))
+        for table in ("system", "pod", "container")
+    ),
+    ("pod.network_time",),
+)
+TIMES_SAMPLED = tuple(name for names in _SHOWN for name in names)
+"""Fields that show when something was sampled."""
+TIMES_ASKED = (
     "node.image_time", "node.container_fs_time", "node.rlimit_time", "pod.storage_time", "pod.config_time",
     "pod.token_time", "pod.claim_time", "container.rootfs_time", "container.logs_time",
 )  # fmt: skip
+"""Fields that show the tick."""
 COPIES = {
     "node.interface_rx": "node.rx",
     "node.interface_tx": "node.tx",

@@ -33,11 +33,6 @@ class SummaryTree:
         pods: tuple[Tree, ...] = tuple(self._pod(slot) for slot in range(len(self._classes)))
         return {"node": self._node(), "pods": Records("pods", pods)}
 
-    def cells(self) -> dict[str, int]:
-        """How many cells each table of fields has."""
-        pods = len(self._classes)
-        return {"node": 1, "system": len(SYSTEM_CONTAINERS), "pod": pods, "container": pods * self._containers}
-
     def _node(self) -> Tree:
         return {
             "nodeName": Text("node.name", 0, 4),

@@ -70,14 +70,19 @@ class Load:
             self.swing_depth[nodes],
         )
 
-    def per_container(self) -> "Load":
-        """The same load with a trailing axis of length one, to stand beside container columns."""
+    def per_container(self, containers: int) -> "Load":
+        """The same load for each of a slot's containers: one more axis, written out so that loops over it are long."""
         return Load(
-            self.daily_phase[..., None],
-            self.daily_depth[..., None],
-            self.swing_period[..., None],
-            self.swing_phase[..., None],
-            self.swing_depth[..., None],
+            *(
+                np.repeat(each[..., None], containers, axis=-1)
+                for each in (
+                    self.daily_phase,
+                    self.daily_depth,
+                    self.swing_period,
+                    self.swing_phase,
+                    self.swing_depth,
+                )
+            )
         )
 
 

@@ -15,6 +15,7 @@ MEBIBYTE = 1024 * 1024
 LEAK_NAMESPACE = "leaky"
 LEAK_LIMIT = 512 * MEBIBYTE
 SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own: no vowels, nothing to misread
+_LETTER_PAIRS = tuple(first + second for first in SUFFIX_LETTERS for second in SUFFIX_LETTERS)
 
 _APPLICATIONS = (
     "api", "web", "cart", "search", "index", "mail", "auth", "queue", "media", "report", "feed", "ads", "geo",
@@ -73,10 +74,10 @@ class Workload:
 def letters(number: int, length: int) -> str:
     """`number` written in Kubernetes' 27 letters, `length` of them, lowest digit last."""
     written = ""
-    for _ in range(length):
-        number, digit = divmod(number, len(SUFFIX_LETTERS))
-        written = SUFFIX_LETTERS[digit] + written
-    return written
+    for _ in range(length // 2):
+        number, pair = divmod(number, len(_LETTER_PAIRS))
+        written = _LETTER_PAIRS[pair] + written
+    return SUFFIX_LETTERS[number % len(SUFFIX_LETTERS)] + written if length % 2 else written
 
 
 def namespaces_of(deployments: int) -> tuple[str, ...]:

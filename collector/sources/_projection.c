@@ -6,8 +6,9 @@
  * fraction, a null where a number belongs, a missing required field, nesting beyond MAX_DEPTH, broken JSON. Who calls
  * has a slower decoder for those. So this one can be fast without deciding any of the questions JSON leaves open.
  *
- * Nothing reads behind the document's end: single bytes are looked at one by one up to the NUL that ends every bytes
- * object and that no rule of the grammar accepts, words only where eight bytes are left.
+ * Nothing reads behind the document's end: single bytes are looked at one by one up to a NUL, which no rule of the grammar
+ * accepts and which ends every bytes object; behind a document in a bytearray one is put while it is read. Words are
+ * read only where eight bytes are left.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -16,11 +17,15 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { INTEGER, TIME, TEXT, OBJECT, ROWS, NOTHING, KINDS };
+enum { INTEGER, TIME, TEXT, OBJECT, ROWS, NOTHING, KINDS, UNKNOWN = KINDS, ENDED };
 
 #define NAME_WORDS 4
 #define MAX_NAME (8 * NAME_WORDS - 1) /* the closing quote is compared as well */
 #define MAX_FIELDS 64                 /* one bit each in a word */
+#define STEP_WORDS 5
+#define MAX_STEP (8 * STEP_WORDS)
+#define RUNS 4 /* unknown fields in a row that are told apart */
+#define NOWHERE UINT64_MAX /* bytes that no JSON has */
 #define MAX_SHAPES 16                 /* nesting of shapes */
 #define MAX_DEPTH 64
 #define MAX_TEXT 1024
@@ -28,6 +33,7 @@ enum { INTEGER, TIME, TEXT, OBJECT, ROWS, NOTHING, KINDS };
 #define MAX_SLOTS 1024
 #define MAX_TEXT_BUFFER ((size_t)1 << 30)
 #define MAX_ROWS ((Py_ssize_t)1 << 27)
+#define PADDING 8 /* a cache line */
 #define KEPT_ROWS ((Py_ssize_t)1 << 16) /* larger tables are given back to the system when they are taken */
 #define KEPT_TEXT ((size_t)1 << 23)
 
@@ -47,12 +53,27 @@ typedef struct {
     Shape *inner;
 } Field;
 
+/* What stood between two values: from behind one of them, or the opening brace, to behind the colon and a blank, or to
+ * behind the closing brace; and what it meant. Writers repeat themselves: where the same bytes stand once more, in the
+ * same place of the same shape, they mean the same, and need not be taken apart again. */
+typedef struct Step Step;
+
+struct Step {
+    Step *next; /* behind the value that follows */
+    const Field *field;
+    uint64_t bit; /* the field's in a word of 64; 0 without a field */
+    uint8_t kind; /* the field's, UNKNOWN or ENDED */
+    uint8_t length;
+    uint8_t offsets[STEP_WORDS - 1]; /* of the words behind the first; the last ones overlap where the text is shorter */
+    uint64_t words[STEP_WORDS];
+};
+
 struct Shape {
     int count;
     uint64_t required;
     int table;
     Field *fields;
-    uint8_t after[MAX_FIELDS + 1]; /* which field came last time behind field i - 1, or first: writers keep an order */
+    Step *steps; /* (count + 1, RUNS): behind which field, or the brace, and behind how many unknown ones since then */
 };
 
 typedef struct {
@@ -62,7 +83,8 @@ typedef struct {
     bool inherits; /* a row's identity comes from its parent's as well */
     int64_t *defaults;
     Py_ssize_t rows, capacity;
-    int64_t *values;      /* (width, capacity) */
+    Py_ssize_t stride;    /* from column to column: PADDING more, or a row's cells would share one set of each cache */
+    int64_t *values;      /* (width, stride) */
     int32_t *parents;     /* (capacity,) */
     uint32_t *spans;      /* (capacity, texts, 2): begin and end in `text` */
     uint64_t *identities; /* (capacity, 2) */
@@ -99,8 +121,8 @@ first_byte(uint64_t marks)
     return __builtin_ctzll(marks) >> 3;
 }
 
-static inline const uint8_t *
-blanks(const uint8_t *p, const uint8_t *end)
+static const uint8_t *
+more_blanks(const uint8_t *p, const uint8_t *end)
 {
     while (*p <= ' ' && (BLANKS >> *p & 1)) {
         p++;
@@ -114,6 +136,12 @@ blanks(const uint8_t *p, const uint8_t *end)
         }
     }
     return p;
+}
+
+static inline const uint8_t *
+blanks(const uint8_t *p, const uint8_t *end)
+{
+    return *p > ' ' ? p : more_blanks(p, end);
 }
 
 /* From behind the opening quote to the closing one; NULL where anything but plain ASCII comes before that. */
@@ -414,16 +442,18 @@ static bool
 grow(Table *table)
 {
     Py_ssize_t capacity = table->capacity ? 2 * table->capacity : 64;
+    Py_ssize_t stride = capacity + PADDING;
     size_t rows = (size_t)capacity;
-    int64_t *values = PyMem_Malloc(rows * table->width * sizeof(int64_t) + 1);
+    int64_t *values = PyMem_Malloc((size_t)stride * table->width * sizeof(int64_t) + 1);
     if (!values) {
         return false;
     }
     for (int slot = 0; slot < table->width && table->rows; slot++) {
-        memcpy(values + slot * capacity, table->values + slot * table->capacity, table->rows * sizeof(int64_t));
+        memcpy(values + slot * stride, table->values + slot * table->stride, table->rows * sizeof(int64_t));
     }
     PyMem_Free(table->values);
     table->values = values;
+    table->stride = stride;
     /* Whatever of these succeeds is only larger than it must be: `capacity` is written last. */
     void *parents = PyMem_Realloc(table->parents, rows * sizeof(int32_t));
     table->parents = parents ? parents : table->parents;
@@ -465,7 +495,7 @@ new_row(Projection *self, Table *table, Py_ssize_t parent)
         return -1;
     }
     for (int slot = 0; slot < table->width; slot++) {
-        table->values[slot * table->capacity + row] = table->defaults[slot];
+        table->values[slot * table->stride + row] = table->defaults[slot];
     }
     table->parents[row] = (int32_t)parent;
     if (table->texts) {
@@ -496,6 +526,89 @@ is_named(const Field *field, const uint8_t *p, const uint8_t *end)
     return true;
 }
 
+/* All words are compared, whatever the length: branches that depend on it would be guessed wrong. */
+static inline bool
+is_repeated(const Step *step, const uint8_t *p, const uint8_t *end)
+{
+    if (end - p < MAX_STEP) {
+        return false;
+    }
+    uint64_t wrong = word_at(p) ^ step->words[0];
+#pragma GCC unroll 8
+    for (int i = 1; i < STEP_WORDS; i++) {
+        wrong |= word_at(p + step->offsets[i - 1]) ^ step->words[i];
+    }
+    return !wrong;
+}
+
+static void
+remember(Step *step, const uint8_t *from, const uint8_t *to)
+{
+    Py_ssize_t length = to - from;
+
+    step->words[0] = NOWHERE;
+    if (length < 8 || length > MAX_STEP) {
+        return;
+    }
+    step->length = (uint8_t)length;
+    step->words[0] = word_at(from);
+    for (int i = 1; i < STEP_WORDS; i++) {
+        step->offsets[i - 1] = (uint8_t)(8 * i < length - 8 ? 8 * i : length - 8);
+        step->words[i] = word_at(from + step->offsets[i - 1]);
+    }
+}
+
+/* From behind a value, or the opening brace, to behind the next name's colon, or the closing brace: into `step`. */
+static const uint8_t *
+take_step(Shape *shape, Step *step, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *from = p;
+
+    p = blanks(p, end);
+    if (*p == '}') {
+        step->field = NULL;
+        step->kind = ENDED;
+        step->bit = 0;
+        remember(step, from, p + 1);
+        return p + 1;
+    }
+    if (step != shape->steps) { /* not the first */
+        if (*p != ',') {
+            return NULL;
+        }
+        p = blanks(p + 1, end);
+    }
+    if (*p++ != '"') {
+        return NULL;
+    }
+    /* What came last time is what comes most often. */
+    const Field *field = step->field;
+    if (!field || !is_named(field, p, end)) {
+        const Field *behind = shape->fields + shape->count;
+        for (field = shape->fields; field < behind && !is_named(field, p, end); field++) {
+        }
+        if (field == behind) {
+            field = NULL;
+        }
+    }
+    p = field ? p + field->length : closing_quote(p, end);
+    if (!p) {
+        return NULL;
+    }
+    p = blanks(field ? p : p + 1, end);
+    if (*p++ != ':') {
+        return NULL;
+    }
+    p += *p == ' ';
+    Py_ssize_t place = step - shape->steps;
+    step->field = field;
+    step->kind = field ? (uint8_t)field->kind : UNKNOWN;
+    step->bit = field ? UINT64_C(1) << (field - shape->fields) : 0;
+    step->next = field ? shape->steps + (field - shape->fields + 1) * RUNS : step + ((place + 1) % RUNS != 0);
+    remember(step, from, p);
+    return p;
+}
+
 static const uint8_t *read_rows(Projection *self, const uint8_t *p, const Field *field, Py_ssize_t parent);
 
 /* From the opening brace of an object to behind the closing one; its values go into `row`. */
@@ -504,53 +617,34 @@ read_object(Projection *self, const uint8_t *p, Shape *shape, Py_ssize_t row)
 {
     const uint8_t *end = self->end;
     Table *table = self->tables + shape->table;
+    Step *step = shape->steps;
     uint64_t seen = 0;
-    int last = 0; /* one more than the last field found */
 
-    if (*p != '{') {
+    if (*p++ != '{') {
         return NULL;
     }
-    p = blanks(p + 1, end);
-    if (*p == '}') {
-        return shape->required ? NULL : p + 1;
-    }
     for (;;) {
-        if (*p++ != '"') {
+        if (is_repeated(step, p, end)) {
+            p += step->length;
+        }
+        else if (!(p = take_step(shape, step, p, end))) {
             return NULL;
         }
-        int found = shape->after[last];
-        const Field *field = shape->fields + found;
-        if (!is_named(field, p, end)) {
-            for (found = 0, field = shape->fields; found < shape->count && !is_named(field, p, end); found++, field++) {
-            }
-        }
-        if (found < shape->count) {
-            uint64_t bit = UINT64_C(1) << found;
-            if (seen & bit) {
-                return NULL;
-            }
-            seen |= bit;
-            shape->after[last] = (uint8_t)found;
-            last = found + 1;
-            p += field->length;
-        }
-        else {
-            field = NULL;
-            if (!(p = closing_quote(p, end))) {
-                return NULL;
-            }
-            p++;
-        }
-        p = blanks(p, end);
-        if (*p != ':') {
+        if (seen & step->bit) {
             return NULL;
         }
-        p = blanks(p + 1, end);
-        switch (field ? field->kind : KINDS) {
+        seen |= step->bit;
+        const Field *field = step->field;
+        int kind = step->kind;
+        step = step->next;
+        switch (kind) {
+        case ENDED:
+            return shape->required & ~seen ? NULL : p;
         case INTEGER:
-            p = read_integer(p, end, table->values + field->slot * table->capacity + row);
+            p = read_integer(blanks(p, end), end, table->values + field->slot * table->stride + row);
             break;
         case TIME:
+            p = blanks(p, end);
             if (*p != '"') {
                 p = literal(p, "null");
             }
@@ -558,10 +652,11 @@ read_object(Projection *self, const uint8_t *p, Shape *shape, Py_ssize_t row)
                 p += 2;
             }
             else {
-                p = read_time(p + 1, end, table->values + field->slot * table->capacity + row);
+                p = read_time(p + 1, end, table->values + field->slot * table->stride + row);
             }
             break;
         case TEXT: {
+            p = blanks(p, end);
             const uint8_t *first = p + 1;
             if (*p != '"' || !(p = closing_quote(first, end)) || p == first || p - first > MAX_TEXT ||
                 !keep_text(self, first, p - first, table->spans + (row * table->texts + field->slot) * 2)) {
@@ -571,12 +666,14 @@ read_object(Projection *self, const uint8_t *p, Shape *shape, Py_ssize_t row)
             break;
         }
         case OBJECT:
-            p = read_object(self, p, field->inner, row);
+            p = read_object(self, blanks(p, end), field->inner, row);
             break;
         case ROWS:
+            p = blanks(p, end);
             p = *p == '[' ? read_rows(self, p + 1, field, row) : literal(p, "null");
             break;
         case NOTHING:
+            p = blanks(p, end);
             if (*p == '[') {
                 p = blanks(p + 1, end);
                 p = *p == ']' ? p + 1 : NULL;
@@ -586,19 +683,10 @@ read_object(Projection *self, const uint8_t *p, Shape *shape, Py_ssize_t row)
             }
             break;
         default:
-            p = skip_value(p, end);
+            p = blanks(p, end);
+            p = (*p >= '0' && *p <= '9') ? skip_number(p) : skip_value(p, end);
         }
         if (!p) {
-            return NULL;
-        }
-        p = blanks(p, end);
-        if (*p == ',') {
-            p = blanks(p + 1, end);
-        }
-        else if (*p == '}') {
-            return shape->required & ~seen ? NULL : p + 1;
-        }
-        else {
             return NULL;
         }
     }
@@ -701,25 +789,22 @@ identify(Projection *self, int number, Py_ssize_t row)
 
 /* Python's side. */
 
-static PyObject *
-projection_add(Projection *self, PyObject *document)
+/* Read a document of `size` bytes that a NUL follows: 1, 0 when it is refused, -1 with an exception. */
+static int
+read_document(Projection *self, const uint8_t *bytes, Py_ssize_t size)
 {
-    char *bytes;
-    Py_ssize_t size, before[MAX_TABLES];
+    Py_ssize_t before[MAX_TABLES];
     size_t text_size = self->text_size;
 
-    if (PyBytes_AsStringAndSize(document, &bytes, &size) < 0) {
-        return NULL;
-    }
     for (int i = 0; i < self->count; i++) {
         before[i] = self->tables[i].rows;
     }
-    self->end = (const uint8_t *)bytes + size;
+    self->end = bytes + size;
     self->no_memory = false;
     const uint8_t *p = NULL;
     Py_ssize_t row = new_row(self, self->tables, 0);
     if (row >= 0) {
-        p = read_object(self, blanks((const uint8_t *)bytes, self->end), self->shape, row);
+        p = read_object(self, blanks(bytes, self->end), self->shape, row);
     }
     if (p && blanks(p, self->end) == self->end) {
         for (int i = 0; i < self->count; i++) {
@@ -727,20 +812,74 @@ projection_add(Projection *self, PyObject *document)
                 identify(self, i, found);
             }
         }
-        Py_RETURN_TRUE;
+        return 1;
     }
     if (self->no_memory) { /* a table may have lost its rows */
         for (int i = 0; i < self->count; i++) {
             release(self->tables + i);
         }
         self->text_size = 0;
-        return PyErr_NoMemory();
+        PyErr_NoMemory();
+        return -1;
     }
     for (int i = 0; i < self->count; i++) {
         self->tables[i].rows = before[i];
     }
     self->text_size = text_size;
-    Py_RETURN_FALSE;
+    return 0;
+}
+
+/* A memoryview that lies in a bytearray, which always has one byte more than it says: so a NUL can stand behind the
+ * document while it is read, whatever is there otherwise. -2 where it is no such view. */
+static int
+read_in_place(Projection *self, PyObject *document)
+{
+    Py_buffer view;
+    PyObject *owner = PyObject_GetAttrString(document, "obj");
+    int read = -2;
+
+    if (!owner) {
+        PyErr_Clear();
+        return read;
+    }
+    if (PyByteArray_Check(owner)) {
+        if (PyObject_GetBuffer(document, &view, PyBUF_SIMPLE) < 0) {
+            Py_DECREF(owner);
+            return -1;
+        }
+        char *first = PyByteArray_AsString(owner), *behind = (char *)view.buf + view.len;
+        if ((char *)view.buf >= first && behind <= first + PyByteArray_Size(owner)) {
+            char there = *behind;
+            *behind = 0;
+            read = read_document(self, view.buf, view.len);
+            *behind = there;
+        }
+        PyBuffer_Release(&view);
+    }
+    Py_DECREF(owner);
+    return read;
+}
+
+static PyObject *
+projection_add(Projection *self, PyObject *document)
+{
+    char *bytes;
+    Py_ssize_t size;
+    int read = PyBytes_Check(document) ? -2 : read_in_place(self, document);
+
+    if (read == -2) {
+        if (!PyObject_CheckBuffer(document)) {
+            PyErr_SetString(PyExc_TypeError, "a document is bytes or a view of them");
+            return NULL;
+        }
+        PyObject *copy = PyBytes_FromObject(document); /* of bytes, themselves */
+        if (!copy) {
+            return NULL;
+        }
+        read = PyBytes_AsStringAndSize(copy, &bytes, &size) < 0 ? -1 : read_document(self, (const uint8_t *)bytes, size);
+        Py_DECREF(copy);
+    }
+    return read < 0 ? NULL : PyBool_FromLong(read);
 }
 
 static PyObject *
@@ -759,7 +898,7 @@ copied_table(const Table *table)
         return NULL;
     }
     for (int slot = 0; slot < table->width && table->rows; slot++) {
-        memcpy(PyByteArray_AsString(values) + slot * column, table->values + slot * table->capacity, column);
+        memcpy(PyByteArray_AsString(values) + slot * column, table->values + slot * table->stride, column);
     }
     return Py_BuildValue(
         "NNNN",
@@ -807,6 +946,7 @@ free_shape(Shape *shape)
             free_shape(shape->fields[i].inner);
         }
         PyMem_Free(shape->fields);
+        PyMem_Free(shape->steps);
         PyMem_Free(shape);
     }
 }
@@ -827,12 +967,19 @@ make_shape(Projection *self, PyObject *given, int table, int depth)
     }
     Shape *shape = PyMem_Calloc(1, sizeof(Shape));
     Field *fields = PyMem_Calloc((size_t)count, sizeof(Field));
-    if (!shape || !fields) {
+    size_t places = (size_t)(count + 1) * RUNS;
+    Step *steps = PyMem_Calloc(places, sizeof(Step));
+    if (!shape || !fields || !steps) {
         PyMem_Free(shape);
         PyMem_Free(fields);
+        PyMem_Free(steps);
         PyErr_NoMemory();
         return NULL;
     }
+    for (size_t i = 0; i < places; i++) { /* bytes that stand nowhere */
+        steps[i].words[0] = NOWHERE;
+    }
+    shape->steps = steps;
     shape->fields = fields;
     shape->count = (int)count;
     shape->table = table;
@@ -843,7 +990,6 @@ make_shape(Projection *self, PyObject *given, int table, int depth)
             return NULL;
         }
         shape->required |= required << i;
-        shape->after[i] = (uint8_t)i;
     }
     return shape;
 }
@@ -1009,7 +1155,8 @@ static PyMethodDef projection_methods[] = {
     {"add",
      (PyCFunction)projection_add,
      METH_O,
-     "add(document: bytes) -> bool\n\nRead a document into the tables; False when it is refused, which leaves no trace. "
+     "add(document: bytes | memoryview) -> bool\n\nRead a document into the tables; False when it is refused, which leaves "
+     "no trace. Bytes and views of a bytearray are read where they lie, other buffers are copied. "
      "Raises MemoryError, and then forgets all that was added since the last take."},
     {"take",
      (PyCFunction)projection_take,

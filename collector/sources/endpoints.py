@@ -23,6 +23,7 @@ from collector.sources.kubelet import SUMMARY_PATH
 from collector.sources.lightsummary import from_summary
 from collector.sources.projection import AVAILABLE, decode_together
 from collector.sources.resource import decode_resource
+from collector.sources.resourceforms import decode_new
 from collector.sources.settings import SourceSettings
 from collector.sources.summary import decode_summary
 
@@ -34,7 +35,7 @@ Body = bytes | memoryview
 Decode = Callable[[bytes, Node, int], S]
 """An answer of the kubelet of a node, read at so many ns since the epoch. Raises DecodeError."""
 
-DecodeTogether = Callable[[Sequence[bytes], int], tuple[SampleGroup, list[bool]]]
+DecodeTogether = Callable[[Sequence[Body], int], tuple[SampleGroup, list[bool]]]
 """Answers of several kubelets, read at so many ns since the epoch, as one group, and which of them are in it."""
 
 
@@ -113,7 +114,7 @@ def light_plan(known: Callable[[str], object | None]) -> SourcePlan[LightSample]
     """What the light cadence reads; `known` gives the layout of a node's answer before."""
 
     def light(body: bytes, node: Node, read_at: int) -> LightSample:
-        return decode_resource(body, node.name, read_at, known(node.name))
+        return decode_new(body, node.name) or decode_resource(body, node.name, read_at, known(node.name))
 
     def instead(body: bytes, node: Node, read_at: int) -> LightSample:
         return from_summary(decode_summary(body, read_at), known(node.name))

@@ -1,4 +1,4 @@
-"""The head of an HTTP/1.1 answer: its status, how long its body is, and the four headers that anybody here reads.
+"""The head of an HTTP/1.1 answer: its status, how long its body is, and the five headers that anybody here reads.
 
 Strict, since a kubelet is the only one to be understood: lines end with CRLF, lengths are digits, nothing is guessed
 (RFC 9112). All kubelets of a cluster send the same heads in the same second, so each is understood once.
@@ -38,6 +38,8 @@ class Head:
     packing: bytes | None
     """Content-Encoding"""
     location: str | None
+    date: str | None = None
+    """As it stands there."""
 
     @property
     def interim(self) -> bool:
@@ -64,7 +66,7 @@ def read_head(head: bytes) -> Head:
         chunked, length = False, 0
     options = headers.get(b"connection", b"").lower().split(b",")
     stays = match[1] == b"1" and b"close" not in [option.strip() for option in options]
-    location = headers.get(b"location")
+    location, date = headers.get(b"location"), headers.get(b"date")
     return Head(
         status=status,
         chunked=chunked,
@@ -72,6 +74,7 @@ def read_head(head: bytes) -> Head:
         keep=stays and (chunked or length is not None),
         packing=headers.get(b"content-encoding"),
         location=None if location is None else location.decode(errors="replace"),
+        date=None if date is None else date.decode(errors="replace"),
     )
 
 

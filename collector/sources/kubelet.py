@@ -145,6 +145,8 @@ class KubeletClient:
                     raise
             else:
                 assert reading.head is not None
+                if options.dated is not None and reading.head.date is not None:
+                    options.dated(target.node, reading.head.date)
                 return reading.head, reading.body()
             finally:
                 pool.give(peer, link)

@@ -5,9 +5,11 @@ the source's own endpoints at --metric-resolution.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from collector.core.light import LightSample, LightStore
+from collector.core.light import LightGroup, LightSample, LightStore
+from collector.sources.endpoints import Body
+from collector.sources.resourceforms import AVAILABLE, decode_forms
 from collector.sources.rounds import Question, Rounds, ScrapeReport
 
 TAKEN_TOGETHER = 32
@@ -40,17 +42,32 @@ class LightScrape:
         began = time.perf_counter()
         number = self.store.begin(self._now())
         waiting: list[LightSample] = []
+        group: LightGroup | None = None
 
         def take(_question: Question[LightSample], sample: LightSample | None) -> None:
             if sample is not None:
                 waiting.append(sample)
 
+        def place(questions: Sequence[Question[LightSample]], bodies: Sequence[Body]) -> Sequence[bool]:
+            nonlocal group
+            nodes = [question.node.name for question in questions]
+            group, placed = decode_forms(nodes, [self.store.layout(node) for node in nodes], bodies)
+            return placed
+
         def settled() -> None:
-            self.store.take(waiting, number, self._now())
+            nonlocal group
+            self.store.take(waiting, number, self._now(), group)
             waiting.clear()
+            group = None
 
         report = await self._rounds.ask(
-            end - self._resolution_ns, end, take, together=TAKEN_TOGETHER, settled=settled, patience_s=PATIENCE_S
+            end - self._resolution_ns,
+            end,
+            take,
+            together=TAKEN_TOGETHER,
+            place=place if AVAILABLE else None,
+            settled=settled,
+            patience_s=PATIENCE_S,
         )
         self._told(report, time.perf_counter() - began)
         return report

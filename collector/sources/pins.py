@@ -63,12 +63,14 @@ class Pins:
         anew: Collection[str] = (),
         present: Callable[[], Collection[str]] = tuple,
         clock: Callable[[], float] = time.time,
+        read_only: bool = False,
     ) -> None:
         """`anew` names nodes whose pins are forgotten now; `present` gives the uids of the nodes there are, if known.
 
-        The pins of nodes that are gone leave the file when it is next written.
+        The pins of nodes that are gone leave the file when it is next written; with `read_only` it never is.
         """
         self.path: Final = path
+        self._read_only = read_only
         self._anew = frozenset(anew)
         self._present = present
         self._clock = clock
@@ -88,9 +90,10 @@ class Pins:
         if self.path is None:
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.path.parent, os.W_OK | os.X_OK):
-                raise PermissionError(f"directory {self.path.parent} cannot be written to")
+            if not self._read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                if not os.access(self.path.parent, os.W_OK | os.X_OK):
+                    raise PermissionError(f"directory {self.path.parent} cannot be written to")
             self._seen = _state(self.path)
             self._pins = _read(self.path)
         except (OSError, ValueError) as error:
@@ -103,7 +106,7 @@ class Pins:
             log.warning(
                 "node %s: its pin is forgotten (--kubelet-repin), its next key counts", self._pins.pop(uid).node
             )
-        if forgotten:
+        if forgotten and not self._read_only:
             self._write_out(self._pins)
 
     def check(self, uid: str, node: str, fingerprint: str) -> None:
@@ -130,7 +133,7 @@ class Pins:
             await self._write()
 
     def _note_unwritten(self, uid: str) -> None:
-        if self.path is None:
+        if self.path is None or self._read_only:
             return
         self._unwritten.add(uid)
         if self._timer is None:

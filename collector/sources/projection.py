@@ -150,7 +150,7 @@ class _Table:
     identities: NDArray[np.uint64]
 
 
-def decode_together(bodies: Sequence[bytes], read_at: int) -> tuple[SampleGroup, list[bool]]:
+def decode_together(bodies: Sequence[bytes | memoryview], read_at: int) -> tuple[SampleGroup, list[bool]]:
     """Kubelets' answers as one group, and which of them are in it; the others are for `decode_summary`.
 
     `read_at` is when they were read, ns since the epoch. Raises nothing of its own.

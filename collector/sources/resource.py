@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,14 +57,30 @@ _TIME_DIGITS: Final = 13
 """Of milliseconds since 1970, from 2001 to 2286."""
 
 _LINE: Final = re.compile(rb"[ \t]*([a-zA-Z_:][a-zA-Z0-9_:]*)[ \t]*(?:\{(.*)\})?[ \t]*([^{}]*)")
+_USUAL: Final = re.compile(
+    r"^container=%s,namespace=%s,pod=%s$" % ((r'"([^"\\\n]{1,1024})"',) * 3),
+    re.MULTILINE,
+)
 _TIME: Final = re.compile(rb"-?[0-9]{1,18}")
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Form(NamedTuple):
+    """What is known of answers that differ in numbers only."""
+
+    key: bytes
+    """A hash of all the rest."""
+    places: NDArray[np.int32]
+    """Where in (1 + containers, SAMPLED) values each number of such an answer belongs."""
+
+
+@dataclass(slots=True, eq=False)
 class Layout:
-    """The containers of an answer, their order in each family, and when they started."""
+    """The containers of an answer, their order in each family, and when they started.
+
+    All but `form`, which `resourceforms` finds out, stays as it was made.
+    """
 
     keys: Mapping[bytes, int]
     """Family -> 64-bit keyed hash of its label texts in order, of START's whole text: the texts take 30 KB a node."""
@@ -72,10 +88,12 @@ class Layout:
     """Family -> the position of each of its samples among the containers, -1 for none; None: they are the same."""
     starts: NDArray[np.int64]
     """(containers,), ns; 0 where the kubelet does not say."""
+    form: Form | None = None
+    """Of answers that can be read many at once; None: none is known."""
 
 
 @dataclass(slots=True, eq=False)
-class _Family:
+class Family:
     """The samples of one family: names with label texts and, in the same order, what follows them."""
 
     keys: list[bytes]
@@ -125,7 +143,7 @@ def _sections(body: bytes) -> dict[bytes, bytes] | None:
     return found
 
 
-def _cut(name: bytes, section: bytes) -> _Family | None:
+def _cut(name: bytes, section: bytes) -> Family | None:
     """A family's label texts and numbers; None where its form is another one."""
     parts = section.replace(b"}", b"\n").split(b"\n")
     if name in CONTAINERS:
@@ -141,18 +159,18 @@ def _cut(name: bytes, section: bytes) -> _Family | None:
             times = b"".join(words[1::2])
             if len(times) != _TIME_DIGITS * len(keys) or not times.isdigit():
                 return None
-        return _Family(keys, words)
+        return Family(keys, words)
     words = parts[1][len(name) :].split()
     if len(parts) != 3 or not parts[1].startswith(name + b" ") or not 1 <= len(words) <= 2:
         return None
-    return _Family(parts[1:2], words) if _number(words[0]) is not None else None
+    return Family(parts[1:2], words) if _number(words[0]) is not None else None
 
 
-def _as_read(_name: bytes, family: _Family) -> _Family:
+def _as_read(_name: bytes, family: Family) -> Family:
     return family
 
 
-def _plain(body: bytes, read_at: int) -> dict[bytes, _Family]:
+def _plain(body: bytes, read_at: int) -> dict[bytes, Family]:
     """The families of any text, line by line; a line that cannot be read is left out, one without a time gets one."""
     now = b"%d" % (read_at // 1_000_000)
     families: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
@@ -173,18 +191,18 @@ def _plain(body: bytes, read_at: int) -> dict[bytes, _Family]:
             numbers.clear()
         keys.append(name + b"{" + labels)
         numbers += words[:1] if CONTAINERS.get(name) == START else (words[0], stamp)
-    return {name: _Family(keys, numbers) for name, (keys, numbers) in families.items()}
+    return {name: Family(keys, numbers) for name, (keys, numbers) in families.items()}
 
 
 def _sampled(
-    found: Mapping[bytes, T], cut: Callable[[bytes, T], _Family | None], node: str, before: object | None
+    found: Mapping[bytes, T], cut: Callable[[bytes, T], Family | None], node: str, before: object | None
 ) -> LightSample | None:
     """The sample; None where the text is not in the form that it seemed to have."""
     known = before if isinstance(before, Layout) else None
     starts = found.get(_STARTS)
     keys = {} if starts is None else {_STARTS: hash(starts)}
     same_starts = known is not None and known.keys.get(_STARTS) == keys.get(_STARTS)
-    families: dict[bytes, _Family] = {}
+    families: dict[bytes, Family] = {}
     for name, text in found.items():
         if name == _STARTS and same_starts:
             continue
@@ -209,7 +227,7 @@ def _sampled(
     return None if values is None else LightSample(node, known, names, values)
 
 
-def _values(families: Mapping[bytes, _Family], layout: Layout) -> NDArray[np.int64] | None:
+def _values(families: Mapping[bytes, Family], layout: Layout) -> NDArray[np.int64] | None:
     """(SAMPLED, 1 + containers) for a sample. Raises DecodeError when there is nothing in it."""
     values = np.full((SAMPLED, 1 + layout.starts.size), ABSENT, np.int64)
     values[TIME : START + 1] = 0
@@ -221,7 +239,7 @@ def _values(families: Mapping[bytes, _Family], layout: Layout) -> NDArray[np.int
         elif (
             name in CONTAINERS
             and name != _STARTS
-            and not _fill(values[:, 1:], CONTAINERS[name], family, layout.places[name])
+            and not fill(values[:, 1:], CONTAINERS[name], family, layout.places[name])
         ):
             return None
     if not (values[CPU] >= 0).any():
@@ -230,7 +248,7 @@ def _values(families: Mapping[bytes, _Family], layout: Layout) -> NDArray[np.int
     return values
 
 
-def _placed(families: Mapping[bytes, _Family], keys: Mapping[bytes, int]) -> tuple[Layout, Names] | None:
+def _placed(families: Mapping[bytes, Family], keys: Mapping[bytes, int]) -> tuple[Layout, Names] | None:
     """Where the samples of each family belong, and the names of the containers: those that have used CPU."""
     texts: dict[bytes, list[bytes]] = {}
     for family in CONTAINERS.keys() & families.keys():
@@ -239,9 +257,8 @@ def _placed(families: Mapping[bytes, _Family], keys: Mapping[bytes, int]) -> tup
             return None
         texts[family] = [key[len(prefix) :] for key in families[family].keys]
     own = texts.get(_CPU, [])
-    read = [_names(text) for text in own]
-    names = [each for each in read if each is not None]
-    if len(names) < len(read):
+    names = names_of(own)
+    if names is None:
         return None
     by_text = {text: at for at, text in enumerate(own)}
     by_name = {name: at for at, name in enumerate(names)}
@@ -261,9 +278,24 @@ def _placed(families: Mapping[bytes, _Family], keys: Mapping[bytes, int]) -> tup
             found.append(at)
         places[family] = np.array(found, np.intp)
     starts = np.zeros((SAMPLED, len(names)), np.int64)
-    if _STARTS in families and not _fill(starts, START, families[_STARTS], places[_STARTS]):
+    if _STARTS in families and not fill(starts, START, families[_STARTS], places[_STARTS]):
         return None
     return Layout(keys, places, np.maximum(starts[START], 0)), names
+
+
+def names_of(texts: list[bytes]) -> list[tuple[str, str, str]] | None:
+    """The names in label texts; None where one is missing. As kubelets write them, all are read in one go."""
+    try:
+        found = [
+            (namespace, pod, container) for container, namespace, pod in _USUAL.findall(b"\n".join(texts).decode())
+        ]
+    except UnicodeDecodeError:
+        found = []
+    if len(found) == len(texts):  # a text without a line feed has one line, which matches as a whole or not at all
+        return found
+    read = [_names(text) for text in texts]
+    names = [each for each in read if each is not None]
+    return names if len(names) == len(read) else None
 
 
 def _names(labels: bytes) -> tuple[str, str, str] | None:
@@ -275,7 +307,9 @@ def _names(labels: bytes) -> tuple[str, str, str] | None:
     return names if all(0 < len(name) <= 1024 for name in names) else None
 
 
-def _fill(values: NDArray[np.int64], field: int, family: _Family, places: NDArray[np.intp] | None) -> bool:
+def fill(
+    values: NDArray[np.int64], field: int, family: Family, places: NDArray[np.intp] | NDArray[np.int32] | None
+) -> bool:
     """Put a family's numbers into its field, those of CPU with their times; False where they are no such numbers."""
     count, words, width = len(family.keys), family.words, 1 if field == START else 2
     if len(words) != width * count:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, cast
+from typing import Generic, TypeAlias, cast
 
 from collector.errors import DecodeError, FetchError, ScrapeError
 from collector.kube.listers import NodeLister
@@ -73,6 +73,10 @@ class Answer(Generic[S]):
     body: Body
 
 
+Place: TypeAlias = Callable[[Sequence[Question[S]], Sequence[Body]], Sequence[bool]]
+"""Gets questions and the bodies of their answers; says which of them it has dealt with."""
+
+
 class Rounds(Generic[S]):
     """Asks what `plan` says, round by round."""
 
@@ -117,15 +121,16 @@ class Rounds(Generic[S]):
         take: Callable[[Question[S], S | None], None],
         *,
         together: int,
-        place: Callable[[Sequence[bytes]], Sequence[bool]] | None = None,
+        place: Place[S] | None = None,
         settled: Callable[[], None] = lambda: None,
         patience_s: float | None = None,
     ) -> ScrapeReport:
         """One round, for the window from `start` to `end` (ns since the epoch).
 
         `take` gets what each question led to, None for a failure; `settled` is called behind every group of them. A
-        group has `together` answers, or what came within `patience_s` of the first. `place` is given the bodies of a
-        group's answers first and says which of them it has dealt with: those are neither decoded here nor taken.
+        group has `together` answers, or what came within `patience_s` of the first. `place` is given those of a group
+        that the plan's first endpoint gave, and says which of them it has dealt with: those are neither decoded here
+        nor taken.
         """
         report = ScrapeReport()
         waiting: list[Reply[Question[S], Answer[S]]] = []
@@ -178,13 +183,15 @@ class Rounds(Generic[S]):
         if self._fallbacks.known(question.node):
             return await self._fetched(question, fallback, start, end)
         try:
-            return await self._fetched(question, endpoint, start, end)
+            answer = await self._fetched(question, endpoint, start, end)
         except FetchError as error:
             if error.reason not in self.plan.not_served:
                 raise
             answer = await self._fetched(question, fallback, start, end)
             self._fallbacks.note(question.node, str(endpoint), str(fallback), error)
-            return answer
+        else:
+            self._fallbacks.served(question.node, str(endpoint))
+        return answer
 
     async def _fetched(self, question: Question[S], endpoint: Endpoint[S], start: int, end: int) -> Answer[S]:
         body = endpoint.question(start, end) if endpoint.question is not None else None
@@ -193,17 +200,19 @@ class Rounds(Generic[S]):
     def _placed(
         self,
         replies: Sequence[Reply[Question[S], Answer[S]]],
-        place: Callable[[Sequence[bytes]], Sequence[bool]] | None,
+        place: Place[S] | None,
     ) -> list[bool]:
         """Which of these replies `place` has dealt with."""
         if place is None:
             return [False] * len(replies)
-        bodies = {
-            i: bytes(reply.answer.body)
+        first = self.plan.first
+        answered = {
+            i: (reply.target, reply.answer.body)
             for i, reply in enumerate(replies)
-            if isinstance(reply.answer, Answer) and reply.answer.endpoint is self.plan.first
+            if isinstance(reply.answer, Answer) and reply.answer.endpoint is first
         }
-        placed = {i for i, done in zip(bodies, place(list(bodies.values())), strict=True) if done}
+        questions, bodies = [question for question, _ in answered.values()], [body for _, body in answered.values()]
+        placed = {i for i, done in zip(answered, place(questions, bodies), strict=True) if done}
         return [i in placed for i in range(len(replies))]
 
     def _settle(

@@ -15,7 +15,7 @@ from collector.core.sample import NodeSample
 from collector.core.samplegroup import SampleGroup
 from collector.kube.listers import NodeLister
 from collector.sources.addresses import Addressing
-from collector.sources.endpoints import SUMMARY, SourcePlan
+from collector.sources.endpoints import SUMMARY, Body, SourcePlan
 from collector.sources.merge import merge
 from collector.sources.nodestate import NodeStates
 from collector.sources.rounds import Fetch, Question, Rounds, Scraped, ScrapeReport
@@ -125,7 +125,7 @@ class ScrapeManager:
             elif sample is not None:
                 gathering.take(question.node.name, sample)
 
-        def place(bodies: Sequence[bytes]) -> Sequence[bool]:
+        def place(_: Sequence[Question[NodeSample]], bodies: Sequence[Body]) -> Sequence[bool]:
             assert together is not None
             group, accepted = together(bodies, int(self._clock() * 1e9))
             gathering.take_group(group)

@@ -86,6 +86,8 @@ class KubeletOptions:
     """Awaited next, where it has not been, to have the credentials read anew at their source before the one retry."""
     routed: Callable[[str, str], None] = lambda _node, _address: None
     """Told of the node and the address at which its kubelet is asked from now on, when that is another one."""
+    dated: Callable[[str, str], None] | None = None
+    """Told of the node and the Date of each of its answers, of whatever status."""
     time_limit_s: float = 10.0
     """seconds one node may take, from connecting to the last byte"""
     max_body_bytes: int = 64 << 20

@@ -3,30 +3,38 @@
     cpu/usage_rate,cluster_name=default,...,type=pod_container value=249i 1795393855000000000
 
 Heapster's two schemas (behaviour reference, section 9.1): a measurement per metric with the field `value`, or,
-`with_fields`, the metric's name split at its first slash into measurement and field. One field a line in both; the
-server merges.
+`with_fields`, the metric's name split at its first slash into measurement and field. Heapster wrote one field a line
+in both and left it to the server to merge them; here the fields of one measurement of one entity are one line. Metrics
+that only the cluster knows, such as `custom/qps`, keep a line each: their type may change, and then the server refuses
+a line whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.core.batch import Column, DataBatch
-from collector.core.metrics import MetricDescriptor
+from collector.core.batch import DataBatch
+from collector.core.metrics import GROUPS, METRICS, MetricDescriptor
 from collector.core.visibility import HEAPSTERS, Visibility
+from sinks.influxdb.lines import WRITE, Block, Field, Series, Write
 from sinks.influxdb.tags import TagTable
-from sinks.influxdb.text import escape_key, escape_measurement, float_texts
+from sinks.influxdb.text import escape_key, escape_measurement
+
+_STATIC = frozenset(metric.name for metric in (*METRICS, *(metric for group in GROUPS for metric in group.metrics)))
 
 BLOCK = 512
-"""Rows encoded together. Their tags stay in the processor's cache while every metric is written."""
+"""Rows written together."""
+
+SORTED = 16 * BLOCK
+"""Labelled values brought into the order of their entities at a time."""
 
 CHUNK_POINTS = 10_000
 """Most points of a chunk: Heapster's limit per write."""
 
-CHUNK_BYTES = 1_000_000
-"""A chunk ends before this many bytes, unless a single piece of one metric is longer."""
+CHUNK_BYTES = 2_000_000
+"""A chunk has at most so many bytes, unless a single line has more: some 3 ms of work, a write's cost spread wide."""
 
 
 class Chunk(NamedTuple):
@@ -50,6 +58,7 @@ class LineEncoder:
         chunk_points: int = CHUNK_POINTS,
         chunk_bytes: int = CHUNK_BYTES,
         visibility: Visibility = HEAPSTERS,
+        write: Write = WRITE,
     ) -> None:
         self.cluster_name = cluster_name
         self.with_fields = with_fields
@@ -58,6 +67,7 @@ class LineEncoder:
         self.chunk_points = chunk_points
         self.chunk_bytes = chunk_bytes
         self.visibility = visibility
+        self._write = write
         self.omitted = 0
         """Values left out so far: not finite, or of a series whose tags are too long for InfluxDB."""
         self._tags: TagTable | None = None
@@ -67,110 +77,80 @@ class LineEncoder:
 
         Between two chunks the caller may wait as long as it likes, as long as it holds the batch.
         """
-        bodies: list[bytes] = []
-        points = size = 0
-        for piece in self._pieces(batch):
-            if points and (points + piece.points > self.chunk_points or size + len(piece.body) > self.chunk_bytes):
-                yield Chunk(b"".join(bodies), points)
-                bodies, points, size = [], 0, 0
-            bodies.append(piece.body)
-            points += piece.points
-            size += len(piece.body)
-        if points:
-            yield Chunk(b"".join(bodies), points)
-
-    def _pieces(self, batch: DataBatch) -> Iterator[Chunk]:
         if self._tags is None or self._tags.entities is not batch.entities:
             self._tags = TagTable(batch.entities, self.cluster_name, with_pod_id=self.with_pod_id)
+        room = bytearray(self.chunk_bytes)
+        at = points = 0
+        for block in self._blocks(batch, self._tags):
+            end, next_ = len(block.tags) * len(block.series), 0
+            while next_ < end:
+                too_large = len(room) > self.chunk_bytes  # made so for one line
+                most = 1 if too_large else self.chunk_points - points
+                at, next_, lines, omitted = self._write(block, room, at, next_, most)
+                points += lines
+                self.omitted += omitted
+                if points and (next_ < end or too_large):
+                    yield Chunk(bytes(memoryview(room)[:at]), points)
+                    at = points = 0
+                    room = bytearray(self.chunk_bytes) if too_large else room
+                elif next_ < end:
+                    room = bytearray(2 * len(room))
+        if points:
+            yield Chunk(bytes(memoryview(room)[:at]), points)
+
+    def _blocks(self, batch: DataBatch, tags: TagTable) -> Iterator[Block]:
+        """All that there is to write, some hundred rows of one kind at a time."""
+        tail = f" {batch.timestamp}\n".encode()
         shown = self.visibility.plain(batch.metrics)
-        metrics = [self._writer(metric, batch.timestamp, shown=bool(shown[m].any())) for m, metric in batch.metrics]
-        block = min(BLOCK, self.chunk_points)
-        starts = np.arange(0, batch.rows, block)
-        for first in starts[np.logical_or.reduceat(batch.exists[: batch.rows], starts)].tolist():
-            yield from self._plain(batch, self._tags, metrics, shown, slice(first, min(first + block, batch.rows)))
-        for name, table in batch.labeled.items():
-            writers = [
-                self._writer(metric, batch.timestamp, shown=bool(visible))
-                for metric, visible in zip(table.group.metrics, self.visibility.labeled(table.group), strict=True)
-            ]
-            for start in range(0, len(table), block):
-                yield from self._labeled(batch, name, writers, slice(start, start + block))
+        series = [self._series(batch.metrics, shown[:, kind]) for kind in range(shown.shape[1])]
+        for start in range(0, batch.rows, BLOCK):
+            rows = start + np.flatnonzero(batch.exists[start : min(start + BLOCK, batch.rows)])
+            tags.refresh(rows)
+            kinds = batch.entities.kind[rows]
+            for kind in np.unique(kinds).tolist():  # one, nearly always: rows come in slabs of a kind
+                of_kind = rows[kinds == kind]
+                of_kind = self._usable(batch.present, of_kind, of_kind, series[kind])
+                texts = tags.texts[of_kind].tolist()
+                yield Block(series[kind], tail, texts, of_kind, batch.cells, batch.present)
+        for name in batch.labeled:
+            yield from self._labeled(batch, tags, name, tail)
 
-    def _writer(self, metric: MetricDescriptor, timestamp: int, *, shown: bool) -> "_Writer | None":
-        if not shown or (self.disable_counters and metric.rate is not None):
-            return None
-        return _Writer(metric, timestamp, with_fields=self.with_fields)
-
-    def _plain(
-        self,
-        batch: DataBatch,
-        tags: TagTable,
-        metrics: "list[_Writer | None]",
-        shown: NDArray[np.bool_],
-        block: slice,
-    ) -> Iterator[Chunk]:
-        """The plain metrics of a block of rows; `shown` is (metrics, kinds)."""
-        exists, kinds = batch.exists[block], batch.entities.kind[block]
-        tags.refresh(block.start + np.flatnonzero(exists))
-        texts, usable = tags.texts[block], exists & tags.usable[block]
-        present: NDArray[np.bool_] = batch.present[: len(metrics), block]
-        there = kinds[exists]
-        if (there == there[0]).all():  # the rule: rows come in slabs of a kind
-            columns = shown[:, there[0]]
-        else:
-            columns, present = np.ones(len(metrics), np.bool_), present & shown[:, kinds]
-        for m in np.flatnonzero(present.any(axis=1) & columns).tolist():
-            if (writer := metrics[m]) is None:
-                continue
-            places = np.flatnonzero(present[m] & usable)
-            self.omitted += int(np.count_nonzero(present[m] & exists)) - places.size
-            yield from self._piece(writer, texts[places], batch.column(m)[block][places])
-
-    def _labeled(self, batch: DataBatch, group: str, writers: "list[_Writer | None]", block: slice) -> Iterator[Chunk]:
-        """The labelled values at the positions `block` of one group's table."""
-        assert self._tags is not None
+    def _labeled(self, batch: DataBatch, tags: TagTable, group: str, tail: bytes) -> Iterator[Block]:
+        """The labelled values of one group's table."""
         table = batch.labeled[group]
-        rows = table.row[block]
-        self._tags.refresh(np.unique(rows))
-        usable = self._tags.usable[rows]
-        texts = np.array(self._tags.labeled(rows, table.label[block]), object)
-        for j, writer in enumerate(writers):
-            if writer is None:
+        series = self._series(enumerate(table.group.metrics), self.visibility.labeled(table.group))
+        for start in range(0, len(table), SORTED):
+            order = start + np.argsort(table.row[start : start + SORTED], kind="stable")
+            for first in range(0, order.size, BLOCK):
+                places = order[first : first + BLOCK]
+                tags.refresh(table.row[places])
+                places = self._usable(table.present, places, table.row[places], series)
+                texts, where, own = tags.labeled(table.row[places], table.label[places])
+                yield Block(series, tail, texts, places, table.values, table.present, where, own)
+
+    def _usable(
+        self, present: NDArray[np.bool_], places: NDArray[np.int64], rows: NDArray[Any], series: tuple[Series, ...]
+    ) -> NDArray[np.int64]:
+        """Those of `places` whose entities, `rows`, have tags that InfluxDB takes; the others' values are counted."""
+        assert self._tags is not None
+        usable: NDArray[np.bool_] = self._tags.usable[rows]
+        if usable.all():
+            return places
+        columns = np.array([field.column for one in series for field in one.fields], np.int64)
+        self.omitted += int(np.count_nonzero(present[np.ix_(columns, places[~usable])]))
+        return places[usable]
+
+    def _series(self, metrics: Iterable[tuple[int, MetricDescriptor]], shown: NDArray[np.bool_]) -> tuple[Series, ...]:
+        """The lines of an entity, in the order of their first metrics."""
+        fields: dict[tuple[str, int], list[Field]] = {}
+        for m, metric in metrics:
+            if not shown[m] or (self.disable_counters and metric.rate is not None):
                 continue
-            places = np.flatnonzero(table.present[j, block] & usable)
-            self.omitted += int(np.count_nonzero(table.present[j, block])) - places.size
-            yield from self._piece(writer, texts[places], table.column(j)[block][places])
-
-    def _piece(self, writer: "_Writer", texts: NDArray[Any], values: Column) -> Iterator[Chunk]:
-        if writer.is_float:
-            finite = np.isfinite(values)
-            if not finite.all():
-                self.omitted += int(np.count_nonzero(~finite))
-                texts, values = texts[finite], values[finite]
-        if texts.size:
-            yield Chunk(writer.lines(texts.tolist(), values.tolist()), texts.size)
-
-
-class _Writer:
-    """The parts of a line that are the same for every point of one metric at one time."""
-
-    __slots__ = ("_field", "_head", "_tail", "is_float")
-
-    def __init__(self, metric: MetricDescriptor, timestamp: int, *, with_fields: bool) -> None:
-        measurement, _, field = metric.name.partition("/") if with_fields else (metric.name, "", "")
-        self.is_float = metric.is_float
-        self._head = escape_measurement(measurement)
-        self._field = f" {escape_key(field or 'value')}="
-        self._tail = f"{'' if self.is_float else 'i'} {timestamp}\n"
-
-    def lines(self, tags: list[str], values: list[Any]) -> bytes:
-        """One line for each of the parallel `tags` and `values`: the hot loop of the sink, well below 1 µs a line.
-
-        Head and tail are joined in between the lines rather than formatted into each.
-        """
-        texts = float_texts(values) if self.is_float else values
-        field = self._field
-        joined = f"{self._tail}{self._head}".join(
-            [f"{tag}{field}{text}" for tag, text in zip(tags, texts, strict=True)]
+            measurement, _, field = metric.name.partition("/") if self.with_fields else (metric.name, "", "")
+            field_name = f"{escape_key(field or 'value')}=".encode("utf-8", "replace")
+            alone = m if metric.name not in _STATIC else -1
+            fields.setdefault((measurement, alone), []).append(Field(field_name, m, metric.is_float))
+        return tuple(
+            Series(escape_measurement(measurement).encode("utf-8", "replace"), tuple(members))
+            for (measurement, _), members in fields.items()
         )
-        return f"{self._head}{joined}{self._tail}".encode("utf-8", "replace")

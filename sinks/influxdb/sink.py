@@ -91,6 +91,10 @@ class InfluxdbSink:
         """Whether the token file holds another token than the last write had. Blocking."""
         return self._wire.is_changed()
 
+    async def probe(self) -> str:
+        """Whether the server would take points, in words; writes none. Raises ExportError."""
+        return await self._wire.probe()
+
     async def stop(self) -> None:
         """Release the connections."""
         await self._wire.close()

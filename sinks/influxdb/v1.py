@@ -5,7 +5,6 @@ F6). All are read.
 """
 
 import asyncio
-import io
 import json
 import logging
 from base64 import b64encode
@@ -23,6 +22,11 @@ from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, ser
 
 ANSWER_LIMIT = 1 << 20
 """Bytes read of any answer."""
+
+WITH_HEADERS = 4_096
+"""Bytes of a body that go with the headers, into which aiohttp copies them."""
+
+CONTENT_TYPE = "text/plain; charset=utf-8"
 
 _logger = logging.getLogger(__name__)
 
@@ -55,6 +59,20 @@ class WireV1:
             self._target = None
             if attempt == 0:
                 _logger.warning("%s: %s; making it again", self._url, words)
+        raise refusal(self._url, status, text, advice=_advice(status), retry_after=retry_after)
+
+    async def probe(self) -> str:
+        """An empty write: the server looks for the database and at the user's rights, and has nothing to keep."""
+        options = self._options
+        where = f"database {options.database!r}"
+        status, text, retry_after = await self._ask("POST", "/write", {"db": options.database})
+        if status in {200, 204}:
+            return f"{self._url} takes writes to {where}"
+        if status == 404 and "database not found" in server_words(text):
+            # Who may see the users may make a database; of older servers without users that is everybody.
+            seen, _, _ = await self._ask("GET", "/query", {"q": "SHOW USERS"})
+            if seen == 200:
+                return f"{self._url} answers; {where} is not there yet, the first write makes it"
         raise refusal(self._url, status, text, advice=_advice(status), retry_after=retry_after)
 
     @property
@@ -171,7 +189,7 @@ class WireV1:
                     method,
                     f"{self._url}{path}",
                     params=params,
-                    data=io.BytesIO(body) if body else None,
+                    data=_Lines(body) if body else None,
                     headers=headers,
                     allow_redirects=False,
                 ) as answer:
@@ -189,7 +207,7 @@ class WireV1:
                 timeout=aiohttp.ClientTimeout(total=options.timeout_ns / 1e9),
                 headers={
                     "Authorization": f"Basic {b64encode(f'{options.user}:{options.password}'.encode()).decode()}",
-                    "Content-Type": "text/plain; charset=utf-8",
+                    "Content-Type": CONTENT_TYPE,
                     "User-Agent": f"heapster/{__version__}",
                 },
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -203,6 +221,24 @@ class _UnmanagedError(Exception):
 
 class _StatementError(ExportError):
     """The server did not run an InfluxQL statement."""
+
+
+class _Lines(aiohttp.Payload):
+    """A body as it is: for bytes of this size aiohttp has a warning, of a file it makes and sends pieces of 64 KiB."""
+
+    _value: bytes
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body, content_type=CONTENT_TYPE)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        view = memoryview(self._value)
+        await writer.write(view[:WITH_HEADERS])
+        await writer.write(view[WITH_HEADERS:])
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

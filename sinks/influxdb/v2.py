@@ -3,6 +3,7 @@
 The lines are handed over as bytes: the client's Point objects would cost more than the rest of the pipeline together.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 
@@ -14,6 +15,8 @@ from influxdb_client.rest import ApiException
 from collector.errors import ExportError
 from sinks.influxdb.options import InfluxdbOptions
 from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, unreachable
+
+_COMMENT = b"# is this written to?\n"
 
 
 class WireV2:
@@ -60,6 +63,17 @@ class WireV2:
             return _token(self._options) != self._token
         except ExportError:
             return False
+
+    async def probe(self) -> str:
+        """A write that is one comment: the server looks for the bucket and at the token, and has nothing to keep."""
+        options = self._options
+        try:
+            await self.write(_COMMENT)
+        except ExportError as error:
+            # InfluxDB 2 wants a point in each write, and says so last of all.
+            if error.status != 400 or re.search("org|bucket", str(error).removeprefix(options.url)):
+                raise
+        return f"{options.url} takes writes to bucket {options.bucket!r}"
 
     async def close(self) -> None:
         """Release the connections."""

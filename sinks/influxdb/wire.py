@@ -35,6 +35,10 @@ class Wire(Protocol):
         """Whether the next write would be made with other credentials than the last one. Blocking."""
         ...
 
+    async def probe(self) -> str:
+        """Whether it would take lines, in words: nothing is written or made. Raises ExportError."""
+        ...
+
     async def close(self) -> None:
         """Release the connections; a later write opens new ones."""
         ...

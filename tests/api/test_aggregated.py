@@ -146,11 +146,12 @@ async def test_v1beta1_nodes_are_what_metrics_server_would_say(cluster):
         {
             "kind": "NodeMetricsList",
             "apiVersion": "metrics.k8s.io/v1beta1",
-            "metadata": {},
+            "metadata": {"resourceVersion": "1790000065500"},
             "items": [  # node-b has one sample only
                 {
                     "metadata": {
                         "name": "node-a",
+                        "resourceVersion": "1790000065499",
                         "creationTimestamp": "2026-09-21T14:14:25Z",
                         "labels": {"kubernetes.io/os": "linux"},
                     },
@@ -219,9 +220,13 @@ CAPTURES = Path(__file__).parents[1] / "captures" / "metrics-k8s-io"
 
 
 def shape(found: object) -> object:
-    """The fields of a document in their order, without their values; of a list, those of its first item."""
+    """The fields of a document in their order, without their values; of a list, those of its first item.
+
+    Only ours have versions: only ours can be watched.
+    """
     if isinstance(found, dict):
-        return [(name, None if name == "labels" else shape(value)) for name, value in found.items()]
+        fields = [(name, value) for name, value in found.items() if name != "resourceVersion"]
+        return [(name, None if name == "labels" else shape(value)) for name, value in fields]
     return [shape(found[0])] if isinstance(found, list) else None
 
 
@@ -270,7 +275,8 @@ async def test_a_pod_is_left_out_whole_when_a_container_lacks_a_value(cluster):
         ("pods?fieldSelector=metadata.namespace%3Dteam", ["team/web-1"]),
         ("pods?fieldSelector=metadata.namespace!%3Dteam", ["other/web-1"]),
         ("pods?fieldSelector=metadata.name%3Dweb-1,metadata.namespace%3Dother", ["other/web-1"]),
-        ("pods?limit=1&resourceVersion=0&watch=false", ["other/web-1", "team/web-1"]),
+        ("pods?limit=1&resourceVersion=0&watch=false", ["other/web-1"]),
+        ("pods?limit=2&watch=0", ["other/web-1", "team/web-1"]),
         ("nodes?labelSelector=kubernetes.io/os=linux", ["node-a"]),
         ("nodes?labelSelector=kubernetes.io/os!=linux", []),
         ("nodes?fieldSelector=metadata.name%3Dnode-a", ["node-a"]),
@@ -309,10 +315,10 @@ async def test_where_the_batch_before_is_not_the_one_the_rate_is_of_the_rate_its
 async def test_a_list_of_many_pods_is_sorted_whole_and_in_pieces(monkeypatch):
     from api import synthetic
 
-    from collector.api import metrics_select, metrics_writer
+    from collector.api import metrics_scenes, metrics_select
 
     monkeypatch.setattr(metrics_select, "BITE", 16)
-    monkeypatch.setattr(metrics_writer, "AT_ONCE", 8)
+    monkeypatch.setattr(metrics_scenes, "AT_ONCE", 8)
     made = Cluster()
     entities = synthetic.cluster(20, 15, 2)
     made.store.add(synthetic.batch(entities, (NOW - 60) * SECOND))
@@ -355,7 +361,7 @@ async def test_discovery_answers_from_the_first_moment(empty):
         {"kind": "APIGroup", "apiVersion": "v1", **group, "serverAddressByClientCIDRs": None},
     )
     for name in ("v1", "v1beta1", "v1alpha1"):
-        verbs = {"verbs": ["get", "list"]}
+        verbs = {"verbs": ["get", "list"] if name == "v1alpha1" else ["get", "list", "watch"]}
         assert await document(empty, f"/apis/metrics.k8s.io/{name}?timeout=32s", Accept="application/json, */*") == (
             200,
             {
@@ -373,7 +379,16 @@ async def test_discovery_answers_from_the_first_moment(empty):
 async def test_the_paths_are_listed_at_the_root_and_instead_of_a_page_that_is_not_there(empty):
     listed = [
         *("/apis", "/apis/metrics.k8s.io", "/apis/metrics.k8s.io/v1", "/apis/metrics.k8s.io/v1alpha1"),
-        *("/apis/metrics.k8s.io/v1beta1", "/healthz", "/healthz/healthz", "/healthz/ping", "/swaggerapi"),
+        *(
+            "/apis/metrics.k8s.io/v1beta1",
+            "/healthz",
+            "/healthz/healthz",
+            "/healthz/ping",
+            "/openapi/v2",
+            "/openapi/v3",
+        ),
+        *(f"/openapi/v3/apis/metrics.k8s.io/{version}" for version in ("v1", "v1alpha1", "v1beta1")),
+        "/swaggerapi",
     ]
     for target, status in (("/", 200), ("/index.html", 200), ("/version", 404), ("/metrics", 404)):
         answered, body = await ask(empty, target)
@@ -459,7 +474,7 @@ WRONG_METHOD = refusal("the server does not allow this method on the requested r
         ),
         (f"{BETA}/pods?limit=x", refusal('strconv.ParseInt: parsing "x": invalid syntax', 400, "BadRequest")),
         (
-            f"{BETA}/pods?watch=true",
+            "/apis/metrics.k8s.io/v1alpha1/pods?watch=true",
             refusal(
                 'watch is not supported on resources of kind "pods.metrics.k8s.io"',
                 405,
@@ -495,7 +510,9 @@ async def test_another_method_is_refused(cluster, method):
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
             200,
         ),
-        ("application/json;as=Table;v=v1;g=meta.k8s.io", 406),
+        ("application/json;as=Table;v=v2;g=meta.k8s.io", 406),
+        ("application/json;as=Table;v=v1;g=elsewhere", 406),
+        ("application/json;stream=watch", 406),
         ("application/vnd.kubernetes.protobuf", 406),
         ("application/yaml", 406),
         ("text/html", 406),
@@ -540,10 +557,10 @@ async def test_a_failing_handler_says_so_without_the_cause(cluster, monkeypatch,
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_list_disturbs_nobody(cluster, monkeypatch):
-    from collector.api import metrics_select, metrics_writer
+    from collector.api import metrics_scenes, metrics_select
 
     monkeypatch.setattr(metrics_select, "BITE", 1)
-    monkeypatch.setattr(metrics_writer, "AT_ONCE", 1)
+    monkeypatch.setattr(metrics_scenes, "AT_ONCE", 1)
     dispatcher = Dispatcher(cluster.context, ROUTES, API_ROOTS)
     pieces = (await dispatcher.answer("GET", "/apis/metrics.k8s.io/v1alpha1/pods", {})).answer.body
     assert (await anext(pieces)).startswith(b"{")

@@ -170,7 +170,7 @@ def test_the_namespace_is_the_pod_s(tmp_path):
 # Served.
 
 
-QUICK = Lives(dt.timedelta(seconds=3), dt.timedelta(seconds=9), dt.timedelta(seconds=1))
+QUICK = Lives(dt.timedelta(seconds=4), dt.timedelta(seconds=12), dt.timedelta(seconds=1.5))
 
 
 @asynccontextmanager
@@ -254,7 +254,7 @@ async def test_no_request_fails_across_rotations(cluster, tmp_path, aggregator, 
             return [await aggregator.ask(server.port, SLOW) for _ in range(8)]
 
         flying = [asyncio.create_task(in_flight()) for _ in range(3)]
-        ends = asyncio.get_running_loop().time() + 14
+        ends = asyncio.get_running_loop().time() + 15
         while asyncio.get_running_loop().time() < ends:
             statuses = await asyncio.gather(*(aggregator.ask(server.port) for _ in range(4)))
             assert set(statuses) == {200}
@@ -275,10 +275,10 @@ async def test_no_request_fails_across_rotations(cluster, tmp_path, aggregator, 
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
         writer.close()
         issuers = {x509.load_der_x509_certificate(found).issuer.rfc4514_string() for found in fresh}
-        assert len(fresh) > 4
+        assert len(fresh) > 3
         assert len(issuers) > 1
         assert len(bundles) > 2
-        assert asked > 50
+        assert asked > 20
 
 
 async def test_replicas_keep_each_other_s_cas(cluster, tmp_path, aggregator):

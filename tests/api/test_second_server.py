@@ -13,7 +13,7 @@ import pytest
 import trustme
 from api.identities import Reply, ask, client, expired, write_pair
 
-from collector.api import aggregated, health
+from collector.api import aggregated, health, metrics_objects
 from collector.api.dispatch import Dispatcher
 from collector.api.route import Answer, Context, Request, Route, Style
 from collector.core.store import MetricStore
@@ -31,6 +31,7 @@ SERVER = SERVER_CA.issue_cert("127.0.0.1", "heapster.kube-system.svc")
 PROXY = client(PROXY_CA, "front-proxy-client")
 NODES = "/apis/metrics.k8s.io/v1beta1/nodes"
 PODS = "/apis/metrics.k8s.io/v1beta1/namespaces/team/pods"
+WATCHED = "/apis/metrics.k8s.io/v1/nodes"
 
 
 def nodes(_context: Context, request: Request) -> Answer:
@@ -41,6 +42,9 @@ ROUTES = (
     *health.routes(aggregated.CHECKS),
     Route("GET", NODES, nodes, Style.PRETTY, "nodes"),
     Route("GET", "/apis/metrics.k8s.io/v1beta1/namespaces/{ns}/pods", nodes, Style.PRETTY, "pods"),
+    Route(
+        "GET", WATCHED, aggregated.listing(metrics_objects.AGGREGATED[0], metrics_objects.NODES), Style.PLAIN, "watched"
+    ),
 )
 
 
@@ -156,6 +160,18 @@ async def test_the_aggregator_s_requests_pass(served):
         'nodes.metrics.k8s.io is forbidden: User "hpa" cannot list resource "nodes" in API group "metrics.k8s.io" '
         "at the cluster scope"
     )
+
+
+async def test_a_watch_is_a_verb_of_its_own_and_is_streamed(served):
+    jane = client(USER_CA, "jane", "devs")
+    served.reviews.rights = {Right("devs", "list", "nodes.metrics.k8s.io")}
+    path = f"{WATCHED}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true&sendInitialEvents=true"
+    path += "&resourceVersionMatch=NotOlderThan"
+    assert 'User "jane" cannot watch resource "nodes"' in message(await served.ask(path, jane))
+    served.reviews.rights = {Right("devs", "watch", "nodes.metrics.k8s.io")}
+    reply = await served.ask(path, client(USER_CA, "joe", "devs"))
+    assert (reply.status, reply.headers["Transfer-Encoding"]) == (200, "chunked")
+    assert [json.loads(line)["type"] for line in reply.text.splitlines()] == ["BOOKMARK"]
 
 
 SPOOFED = (("X-Remote-User", "admin"), ("X-Remote-Group", MASTERS))

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.repeat import MeasurementError, run
-from benchmarks.shapes import LATENCY, SHAPES, SMOKE
+from benchmarks.shapes import LATENCY, LIGHT, SHAPES, SMOKE
 
 
 def test_every_number_of_a_cycle_is_there(tmp_path: Path):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks", "--shape", SMOKE, "--latency", SMOKE),
+            *("--light", SMOKE),
             *("--runs", "2", "--no-micro", "--results", str(tmp_path)),
         ],
         capture_output=True,
@@ -31,6 +32,11 @@ def test_every_number_of_a_cycle_is_there(tmp_path: Path):
     assert 0 < cycle["cpu_s"]["least"] <= cycle["cpu_s"]["most"] < 10
     assert cycle["bytes_read"]["p50"] > 3_000
     assert cycle["peak_mib"]["most"] > 50
+    light = found["light"][SMOKE]
+    assert (light["runs"], light["answered"]) == (2, LIGHT[SMOKE].nodes)
+    assert light["cpu_s"]["count"] == 2 * LIGHT[SMOKE].cycles
+    assert 0 < light["cpu_s"]["least"] < 10
+    assert light["bytes_read"]["p50"] > 1_000
     latency = found["latency"][SMOKE]
     assert latency["bytes"]["one pod"] > 0
     assert len(latency["cycles"]) == LATENCY[SMOKE].cycles
@@ -38,7 +44,8 @@ def test_every_number_of_a_cycle_is_there(tmp_path: Path):
 
 def test_single_functions_are_measured_beside_the_librarys_way():
     found = {result["function"]: result for result in run("micro", "--nodes=2", "--runs=1", "decode", "json.loads")}
-    assert set(found) == {"decode_together", "decode_summary", "json.loads alone"}
+    light = {"decode_forms", "decode_new", "decode_resource"}
+    assert set(found) == {"decode_together", "decode_summary", "json.loads alone", *light}
     assert found["json.loads alone"]["ratio"] > 0
 
 

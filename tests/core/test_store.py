@@ -257,3 +257,39 @@ def test_the_batch_before_another_is_the_one_before_it_in_time(cluster):
     between = cluster.tick(at=cluster.now - 90)  # a tick that took longer than the next one
     assert cluster.store.before(late) is between
     assert cluster.store.before(between) is first
+
+
+def test_what_is_past_its_time_can_go_before_the_next_batch_comes(cluster):
+    for _ in range(3):
+        cluster.now += 60
+        cluster.tick()
+    kept = cluster.store.batches
+    assert len(kept) == 3
+    cluster.store.expire()
+    assert cluster.store.batches == kept
+    cluster.now += 60
+    cluster.store.expire()
+    assert cluster.store.batches == kept[1:]
+    cluster.now += 3_600
+    cluster.store.expire()
+    assert cluster.store.batches == kept[2:]  # the latest stays, however old
+    assert cluster.store.latest() is kept[2]
+    fourth = cluster.tick()
+    assert cluster.store.before(fourth) is kept[2]
+
+
+def test_nothing_expires_before_the_first_batch(cluster):
+    cluster.store.expire()
+    assert cluster.store.batches == ()
+
+
+@pytest.mark.parametrize("value", [0, 1, 2**31 - 1, 2**31, 2**45 + 1, 2**63 - 1])
+def test_the_long_history_keeps_values_of_any_size_exactly(cluster, value):
+    cluster.tick(7, node="node-b")
+    cluster.now += 60
+    cluster.tick(value)
+    assert [found for _, found in cluster.series("memory/usage")] == [value]
+    assert [found for _, found in cluster.series("cpu/usage_rate")] == [value]
+    assert [found for _, found in cluster.series("memory/usage", node="node-b")] == [7]
+    assert cluster.store.series(NULL, USAGE, 0, 1 << 62) == ([], [])
+    assert cluster.store.series(1 << 30, USAGE, 0, 1 << 62) == ([], [])

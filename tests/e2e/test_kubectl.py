@@ -1,6 +1,7 @@
 """A real kubectl in front of the collector's metrics API, as the aggregation layer would route it, on plain HTTP."""
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from collector.api.server import ApiServer
 from collector.app import Collector
 from collector.sim import SimConfig, SimulatedCluster
 from collector.sim.clock import ManualClock
+from tests.e2e.openapiv2 import OPENAPI_PROTOBUF, as_protobuf
 from tests.e2e.test_collector import options, running, window
 
 
@@ -49,16 +51,37 @@ class Front:
         await self._runner.cleanup()
 
     async def _pass_on(self, request: web.BaseRequest) -> web.StreamResponse:
-        ours = request.path.startswith("/apis")
+        ours = request.path.startswith(("/apis", "/openapi"))
         url = (self._metrics if ours else self._core) + request.raw_path
         headers = {name: request.headers[name] for name in ("Accept", "User-Agent") if name in request.headers}
+        wanted_protobuf = request.path == "/openapi/v2"
+        if wanted_protobuf:  # an aggregator reads JSON, and makes of it what its clients take
+            headers["Accept"] = "application/json"
         if not ours:
             headers["Authorization"] = f"Bearer {self._token}"
         async with self._session.request(request.method, url, headers=headers, ssl=self._tls) as answer:
-            body = await answer.read()
             if ours:
                 self.asked.append((request.path, answer.status))
-            return web.Response(body=body, status=answer.status, content_type=answer.content_type)
+            if "watch" in request.rel_url.query and answer.status == 200:
+                return await self._stream(request, answer)
+            body = await answer.read()
+            if wanted_protobuf:
+                return web.Response(body=as_protobuf(json.loads(body)), content_type=OPENAPI_PROTOBUF)
+            return web.Response(body=body, status=answer.status, headers=_content_type(answer))
+
+    @staticmethod
+    async def _stream(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_content_type(answer))
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+        return response
+
+
+def _content_type(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    """With its parameters: they tell kubectl what form of discovery it has got."""
+    return {"Content-Type": answer.headers["Content-Type"]} if "Content-Type" in answer.headers else {}
 
 
 @dataclass
@@ -198,17 +221,17 @@ async def test_kubectl_get_raw_gives_the_objects(stage):
     assert all(item["usage"]["cpu"].endswith("m") for item in json.loads(out)["items"])
 
 
-async def test_kubectl_knows_the_resources_and_cannot_watch_or_delete_them(stage):
-    status, out, err = await stage.kubectl("api-resources", "--api-group=metrics.k8s.io")
+async def test_kubectl_knows_the_resources_and_cannot_delete_them(stage):
+    status, out, err = await stage.kubectl("api-resources", "--api-group=metrics.k8s.io", "-o", "wide")
     assert status == 0, err
     rows = [line.split() for line in out.splitlines()[1:]]
     assert rows == [
-        ["nodes", "metrics.k8s.io/v1", "false", "NodeMetrics"],
-        ["pods", "metrics.k8s.io/v1", "true", "PodMetrics"],
+        ["nodes", "metrics.k8s.io/v1", "false", "NodeMetrics", "get,list,watch"],
+        ["pods", "metrics.k8s.io/v1", "true", "PodMetrics", "get,list,watch"],
     ]
-    status, _, err = await stage.kubectl("get", "nodes.metrics.k8s.io", "--watch-only")
-    assert status == 1
-    assert "watch is not supported" in err
     status, _, err = await stage.kubectl("delete", "nodes.metrics.k8s.io", stage.cluster.node_names[0])
     assert status == 1
     assert "the server does not allow this method on the requested resource" in err
+    status, _, err = await stage.kubectl("get", "nodes.v1alpha1.metrics.k8s.io", "--watch-only")
+    assert status == 1
+    assert "watch is not supported" in err

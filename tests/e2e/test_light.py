@@ -263,3 +263,20 @@ async def test_it_runs_where_somebody_asks_for_what_it_learns_from_the_start_on(
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_without_it_every_batch_is_told_to_watches(tmp_path):
+    async with collecting(tmp_path, light_resolution=0) as (cluster, collector):
+        context = collector.context
+        versions = [context.revisions.current(context.now()).number]
+        for cycle in range(2):
+            cluster.advance(60)
+            await collector.tick(window(cycle))
+            async with asyncio.timeout(10):
+                while context.revisions.current(context.now()).number == versions[-1]:
+                    await asyncio.sleep(0.01)
+            versions.append(context.revisions.current(context.now()).number)
+            assert context.store.latest().timestamp == window(cycle), "not before the batch can be asked"
+        listed = await ask(collector, "/apis/metrics.k8s.io/v1/nodes")
+        assert listed["metadata"]["resourceVersion"] == f"{versions[-1]}"
+        assert len(listed["items"]) == 3

@@ -1,5 +1,7 @@
 """TLS, tokens and the routes of the simulated kubelets."""
 
+import asyncio
+import socket
 import ssl
 
 import aiohttp
@@ -16,6 +18,38 @@ async def test_certificates_hold_for_the_address_and_for_the_nodes_name(simulate
         by_name = await simulation.kubelet(node, server_hostname=simulation.cluster.node_names[node])
         assert by_address.status == by_name.status == 200
         assert by_name.decoded()["node"]["nodeName"] == simulation.cluster.node_names[node]
+
+
+async def test_a_kubelet_chooses_the_cipher_that_gos_server_would(simulate):
+    simulation = await simulate(nodes=1)
+    context = ssl.create_default_context(cafile=simulation.cluster.ca_file)
+    address, port = simulation.cluster.addresses[0], simulation.cluster.kubelet_port
+    _reader, writer = await asyncio.open_connection(address, port, ssl=context)
+    assert writer.get_extra_info("cipher")[:2] == ("TLS_AES_128_GCM_SHA256", "TLSv1.3")
+    writer.close()
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_an_answer_that_a_client_reads_slowly_is_not_touched_by_the_next(simulate, tls):
+    simulation = await simulate(nodes=2, pods=600, tls=tls)
+    context = ssl.create_default_context(cafile=simulation.cluster.ca_file) if tls else None
+    address = simulation.cluster.addresses[0]
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # 4 MB do not go at once
+    sock.connect((address, simulation.cluster.kubelet_port))
+    name = address if tls else None
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name)
+    writer.write(b"GET /stats/summary HTTP/1.1\r\nAuthorization: Bearer sim-token\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    other = await simulation.kubelet(1)
+    size = int(await reader.readline(), 16)
+    body = await reader.readexactly(size)
+
+    assert b"chunked" in head
+    assert await reader.readexactly(7) == b"\r\n0\r\n\r\n"
+    assert body == bytes(simulation.cluster.world.summary(0, only_cpu_and_memory=False))
+    assert other.body == bytes(simulation.cluster.world.summary(1, only_cpu_and_memory=False))
+    writer.close()
 
 
 async def test_a_certificate_does_not_hold_for_another_name_or_another_ca(simulate):

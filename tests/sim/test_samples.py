@@ -142,6 +142,27 @@ def test_node_cpu_is_a_little_more_than_all_its_pods():
     assert pods * 0.8 < summary["node"]["cpu"]["usageNanoCores"] < pods * 1.5
 
 
+def times(part):
+    """Every `time` of an answer, seconds since 1970."""
+    if isinstance(part, dict):
+        if "time" in part:
+            yield seconds(part["time"])
+        for child in part.values():
+            yield from times(child)
+    elif isinstance(part, list):
+        for child in part:
+            yield from times(child)
+
+
+def test_sample_times_are_right_when_the_hour_gets_another_first_digit():
+    cluster, ten = make(churn=0.0), START + 7_200  # ten o'clock
+    for moment in (ten - 10, ten, ten + 5, ten + 10, ten, ten + 36_000):
+        for node in (0, 1):
+            shown = set(times(cluster.truth(node, moment)))
+            assert len(shown) > 5
+            assert moment - 20 <= min(shown) <= max(shown) <= moment
+
+
 def test_an_answer_changes_once_a_housekeeping_interval():
     cluster = make(churn=0.0)
 

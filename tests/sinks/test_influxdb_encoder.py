@@ -54,12 +54,33 @@ def test_what_heapster_did_not_have_is_sent_when_it_is_asked_for(points: int, *,
     sent = {}
     for visibility in (HEAPSTERS, EVERYTHING):
         encoder = LineEncoder(visibility=visibility, with_fields=with_fields, chunk_points=points)
-        sent[visibility] = {(line.key, *line.fields) for line in lines_of(encoder, batch)}
+        lines = lines_of(encoder, batch)
+        sent[visibility] = {(line.key, field) for line in lines for field in line.fields}
+        assert with_fields or all(len(line.fields) == 1 for line in lines)
         assert len(sent[visibility]) == len(expected_points(batch, visibility=visibility))
         assert encoder.omitted == 0
     assert len(sent[EVERYTHING] - sent[HEAPSTERS]) == len(further)
     assert sent[HEAPSTERS] < sent[EVERYTHING]
     assert as_points(lines_of(LineEncoder(visibility=EVERYTHING), batch)) == as_read(batch, visibility=EVERYTHING)
+
+
+def test_fields_of_one_measurement_are_one_line_but_those_whose_type_may_change() -> None:
+    cluster = Cluster()
+    other = cluster.metrics.custom("other")
+    assert other is not None
+    batch = DataBatch(cluster.entities, cluster.metrics, TIMESTAMP)
+    rows = np.array(cluster.containers)
+    batch.exists[rows] = True
+    for m in (INDEX["cpu/usage"], INDEX["cpu/limit"], cluster.custom, other):
+        assert m is not None
+        batch.put(m, rows, np.ones(rows.size, batch.column(m).dtype))
+    batch.put(INDEX["memory/rss"], rows[:1], np.array([7]))
+    batch.freeze()
+    lines = lines_of(LineEncoder(with_fields=True), batch)
+    found = [(line.measurement, *line.fields) for line in lines]
+    every = [("cpu", "usage", "limit"), ("custom", "queue length"), ("custom", "other")]
+    assert sorted(found) == sorted([*(every * rows.size), ("memory", "rss")])
+    assert len({(line.key, field) for line in lines for field in line.fields}) == 4 * rows.size + 1
 
 
 def test_integers_and_floats_keep_the_type_of_their_metric() -> None:

@@ -69,11 +69,14 @@ def test_with_fields_splits_the_name_and_changes_nothing_else(source: str) -> No
         for chunk in LineEncoder(with_fields=True).encode(batch)
         for line in chunk.body.decode().splitlines()
     ]
-    assert len(plain) == len(split)
-    for one, other in zip(plain, split, strict=True):
-        measurement, _, field = one.measurement.partition("/")
-        assert (other.measurement, other.tags, other.timestamp) == (measurement, one.tags, one.timestamp)
-        assert other.fields == {field or "value": one.fields["value"]}
+    expected = {}
+    for line in plain:
+        measurement, _, field = line.measurement.partition("/")
+        expected[measurement, line.tags, line.timestamp, field or "value"] = line.fields["value"]
+    found = [(line.measurement, line.tags, line.timestamp, *field) for line in split for field in line.fields.items()]
+    assert len(found) == len(plain)
+    assert {(*key, value) for key, value in expected.items()} == set(found)
+    assert len({(line.key, line.timestamp) for line in split}) == len(split), "fields of one point are in one line"
     assert {line.measurement for line in split} <= {
         "cpu", "disk", "ephemeral_storage", "filesystem", "memory", "network", "restart_count", "uptime",
     }  # fmt: skip

@@ -331,10 +331,34 @@ def test_a_shape_that_makes_no_sense_is_an_error(tables, shape, key, error):
         Projection(tables, shape, key)
 
 
-def test_only_bytes_are_documents():
-    for document in ("{}", bytearray(b"{}"), memoryview(b"{}"), None):
+def test_only_bytes_and_views_of_bytes_are_documents():
+    for document in ("{}", None, [123, 125], 2):
         with pytest.raises(TypeError):
             made().add(document)
+    with pytest.raises(BufferError):
+        made().add(memoryview(bytearray(b"{}{}"))[::2])
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0", b" ", b"\r\n0\r\n\r\n", b"9", b"}", b'"', b"}}}}}}}}}}}}"])
+def test_a_view_is_read_as_bytes_are_whatever_stands_around_it(behind):
+    whole = json.dumps(TREE, indent=1).encode()
+    for document in (whole, whole[:-1], whole + b" ", whole + b"]", b'{"head": {"n": 12', b"", b"{"):
+        for before in (b"", b"{"):
+            for around in (bytearray, bytes):
+                memory = around(before + document + behind)
+                reader = made()
+                view = memoryview(memory)[len(before) : len(before) + len(document)]
+                assert reader.add(view) == made().add(document) == (document in {whole, whole + b" "})
+                assert taken(reader) == (read(document) if document in {whole, whole + b" "} else [[], [], []])
+                assert memory == before + document + behind  # what was lent is as it was
+
+
+def test_a_view_of_a_view_of_other_numbers_is_read_too():
+    document = json.dumps(TREE).encode()
+    for memory in (memoryview(bytearray(document)), np.frombuffer(bytearray(document), np.uint8), bytearray(document)):
+        reader = made()
+        assert reader.add(memory)
+        assert taken(reader) == read(document)
 
 
 def test_nothing_leaks():
@@ -418,3 +442,41 @@ def test_what_is_accepted_is_what_pythons_json_reads(bodies):
         assert taken(reader) == read(*accepted)
     except (RefusedError, ValueError) as error:
         raise AssertionError(f"accepted, although it breaks a rule: {error!r}") from error
+
+
+@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "400")))
+@given(st.lists(documents(), min_size=1, max_size=6), st.randoms())
+def test_what_was_read_before_changes_neither_what_is_accepted_nor_what_is_read(bodies, random):
+    """A reader remembers what stood between the values, and looks no closer where the same stands once more."""
+    knowing = made()
+    for body in bodies * 2:
+        knowing.add(body)
+    knowing.take()
+    again = [*bodies, *bodies]
+    random.shuffle(again)
+    for body in again:
+        fresh = made()
+        assert knowing.add(memoryview(bytearray(body))) == fresh.add(body)
+        assert taken(knowing) == taken(fresh)
+
+
+def test_the_same_names_in_another_place_are_told_apart():
+    """Between the same two values may stand what is right in one object and wrong in another."""
+    reader = made()
+    inner = '"part": {\n  "name": "inner"\n  },\n  "leaves": []'
+    good = f'{{"head": {{"n": 1}}, "items": [{{"name": "a",\n  {inner}\n  }}]}}'.encode() + b" " * 64
+    assert assert_right(reader, good)
+    assert assert_right(reader, good)
+    for old, new in (
+        (b'"name": "a",\n', b'"name": "a"\n'),  # no comma
+        (b"{\n  ", b"{,\n  "),
+        (b'"leaves": []', b'"part": {}'),  # twice
+        (b'"name": "a",\n', b'"nbme": "a",\n'),  # a required one is missing
+        (b"},\n  ", b"},,\n  "),
+        (b"]\n  }", b"],\n  }"),
+        (b'"inner"\n  },', b'"inner"\n  ],'),
+        (b'"head": ', b'"head"; '),
+    ):
+        assert good.count(old) == 1, old
+        assert not assert_right(reader, good.replace(old, new))
+        assert assert_right(reader, good)

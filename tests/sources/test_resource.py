@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.core.light import CPU, MEMORY, START, SWAP, TIME, LightSample
 from collector.errors import DecodeError
-from collector.sources import resource
+from collector.sources import resource, resourceforms
 from collector.sources.lightsummary import from_summary
 from collector.sources.resource import decode_resource
 from collector.sources.summary import decode_summary
@@ -309,3 +309,99 @@ def test_a_summary_says_what_the_light_endpoint_would_have_said():
     again = from_summary(decode_summary(EVERYTHING, READ_AT), sample.layout)
     assert again.layout is sample.layout
     assert again.names is None
+
+
+def test_the_extension_is_there():
+    assert resourceforms.AVAILABLE, (
+        "collector/sources/_resource was not built: make system, remove .venv/.ready, make setup"
+    )
+
+
+def test_without_the_extension_every_answer_is_read_one_by_one(monkeypatch):
+    monkeypatch.setattr(resourceforms, "AVAILABLE", False)
+    assert resourceforms.decode_new(recorded(RECORDED[0]), "node-a") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b" 1795398729126\n", b" 179539872912\n"),
+        (b" 1795398729126\n", b"  1795398729126\n"),
+        (b" 1795398729126\n", b"\n"),
+        (b" 2.478991411 ", b" 2.4789914115 "),
+        (b" 2.478991411 ", b" -2.478991411 "),
+        (b" 2.478991411 ", b" NaN "),
+        (b" 2.478991411 ", b" 1e300 "),
+        (b'container="busy"', b'container=""'),
+        (b"# TYPE container_cpu", b"# EOF\n# TYPE container_cpu"),
+        (b"_scrape_error 0", b"_scrape_error 1"),
+    ],
+)
+def test_what_is_unlike_a_kubelets_text_is_left_to_the_slower_decoder(old, new):
+    whole = recorded("v1.36.2-1.txt")
+    before, body = formed(whole), whole.replace(old, new, 1)
+    assert before is not None
+    assert body != whole
+    assert formed(body) is None
+    assert resourceforms.decode_forms(["a"], [before.layout], [body]) == (None, [False])
+
+
+def formed(body: bytes) -> LightSample | None:
+    """What the extension reads of an answer of a form it has not met."""
+    return resourceforms.decode_new(body, "node-a")
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDED if name not in UNMEASURED])
+def test_real_answers_are_read_many_at_once(name):
+    body = recorded(name)
+    new = formed(body)
+    assert new is not None
+    reference_sample = decode_resource(body, "node-a", READ_AT)
+    assert new.names == reference_sample.names
+    assert np.array_equal(new.values, reference_sample.values)
+    group, placed = resourceforms.decode_forms(["a", "b"], [new.layout, new.layout], [body, memoryview(body)])
+    assert placed == [True, True]
+    assert group is not None
+    assert np.array_equal(group.values, np.concatenate([reference_sample.values] * 2, axis=1))
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from([name for name in RECORDED if name not in UNMEASURED]), st.data())
+def test_whatever_is_done_to_an_answer_the_extension_reads_the_same_or_refuses(name, data):
+    whole = recorded(name)
+    before = formed(whole)
+    assert before is not None
+    body = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        length = data.draw(st.integers(0, 40))
+        some = st.sampled_from([b"\n", b"}", b"{", b"#", b" 1e400", b"7", b"0.", b"e+02", b"-", b" "])
+        body[at : at + length] = data.draw(st.binary(max_size=6) | some)
+    mutated = bytes(body)
+    new = formed(mutated)
+    group, placed = resourceforms.decode_forms(["node-a"], [before.layout], [mutated])
+    if new is None:
+        assert placed == [False]
+        return
+    expected = decode_resource(mutated, "node-a", READ_AT)
+    assert new.names == expected.names
+    assert np.array_equal(new.values, expected.values)
+    if placed == [True]:
+        assert group is not None
+        assert new.names == before.names
+        assert np.array_equal(group.values, expected.values)
+
+
+def test_a_group_has_those_whose_containers_are_as_they_were():
+    first, second = recorded("v1.36.2-1.txt"), recorded("v1.36.2-2.txt")
+    before = formed(first)
+    assert before is not None
+    restarted = second.replace(b"1.7953986796721559e+09", b"1.7953990000000000e+09")
+    group, placed = resourceforms.decode_forms(
+        ["a", "b", "c", "d"], [before.layout, before.layout, None, object()], [second, restarted, second, second]
+    )
+    assert placed == [True, False, False, False]
+    assert group is not None
+    assert (group.nodes, group.layouts, list(group.sizes)) == (["a"], [before.layout], [1 + len(before.names)])
+    assert np.array_equal(group.values, decode_resource(second, "a", READ_AT).values)
+    assert resourceforms.decode_forms(["a"], [before.layout], [restarted]) == (None, [False])

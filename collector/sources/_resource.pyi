@@ -1,0 +1,13 @@
+from typing import Self
+
+SECONDS: int
+WHOLE: int
+TEXT: int
+
+class Reader:
+    def __new__(cls, families: tuple[tuple[bytes, int], ...], key: bytes) -> Self: ...
+    def add(self, document: bytes | memoryview, form: bytes, /) -> bool: ...
+    def look(
+        self, document: bytes | memoryview, /
+    ) -> tuple[bytes, tuple[tuple[int, int], ...], bytearray, bytearray, bytearray, bytearray] | None: ...
+    def take(self) -> bytearray: ...
