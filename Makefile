@@ -15,8 +15,9 @@ test: system setup     ## every test, real servers included: make test ARGS="-k 
 fuzz: setup            ## made-up requests to the running collector, made-up names in answers, some minutes: make fuzz FUZZ_EXAMPLES=2000 FUZZ_SEED=1
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/python -m pytest tests/e2e/test_fuzz.py tests/e2e/test_hostile_names.py $(ARGS)
 
-soak: setup system     ## the collector killed 200 times, against a real database: some ten minutes
+soak: setup system     ## the collector killed 200 times, against a real database, and 1,000 ticks of churn: a quarter of an hour
 	SOAK_KILLS=$${SOAK_KILLS:-200} $(BIN)/python -m pytest tests/sinks/test_spooled_influxdb.py -k killed_at_any_moment $(ARGS)
+	SOAK_TICKS=$${SOAK_TICKS:-1000} $(BIN)/python -m pytest tests/faults/test_memory.py $(ARGS)
 
 check: setup           ## lint, types, layers, generated docs
 	$(BIN)/ruff check .

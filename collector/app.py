@@ -342,7 +342,7 @@ class Collector:
         for sink in self.sinks.ledger():
             self.metrics.ledger(sink.name, "batches", **_counts(sink.ticks))
             self.metrics.ledger(sink.name, "points", **_counts(sink.points))
-            self.metrics.queued_bytes(sink.name, sink.queued_bytes)
+            self.metrics.waiting(sink.name, sink.queued_bytes, refused=sink.refused)
         self._last_batch = LastBatch(tick.batch.timestamp, entities[Kind.NODE.label])
         if not self._settled:
             # The rows, names and connections of the first tick stay, as the pods of the start do.

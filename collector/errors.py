@@ -85,6 +85,10 @@ class ExpiredError(KubernetesError):
     """410 Gone: the resource version is no longer kept, the collection must be listed again."""
 
 
+ABOUT_US = frozenset({401, 403, 404, 407, 408})
+"""Refusals that judge the asking, not the points: password, permission, database, proxy, a request cut short."""
+
+
 class ExportError(HeapsterError):
     """A sink did not take a batch; `retryable` tells whether trying again could help.
 
@@ -106,6 +110,11 @@ class ExportError(HeapsterError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.refused_points = refused_points
+
+    @property
+    def refuses_us(self) -> bool:
+        """Whether the other side will not hear us, whatever the points are, until somebody puts something right."""
+        return not self.retryable and self.status in ABOUT_US
 
 
 class MemoryShortError(HeapsterError):

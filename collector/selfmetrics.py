@@ -110,6 +110,7 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_exporter_dropped_points_total", _C, ("exporter", "reason"), "Values a sink will never have"),
     OwnMetric("heapster_exporter_queued_points", _G, ("exporter",), "Values waiting for a sink"),
     OwnMetric("heapster_exporter_queued_bytes", _G, ("exporter",), "Size of what is waiting for a sink"),
+    OwnMetric("heapster_exporter_refused", _G, ("exporter",), "1 while a sink's server will not hear us, else 0"),
     OwnMetric("heapster_leads", _G, (), "1 while this replica writes to the sinks that all replicas share, else 0"),
     # Memory.
     OwnMetric("heapster_memory_budget_bytes", _G, (), "What --memory-budget allows, 0 for no bound"),
@@ -253,9 +254,10 @@ class SelfMetrics:
         self._child("heapster_exporter_last_time_seconds", sink).set(now)
         self._child("heapster_exports_total", sink, outcome).inc()
 
-    def queued_bytes(self, sink: str, size_bytes: int) -> None:
-        """So much is waiting for a sink now."""
+    def waiting(self, sink: str, size_bytes: int, *, refused: bool) -> None:
+        """So much is waiting for a sink now, and whether it waits for somebody to put something right."""
         self._child("heapster_exporter_queued_bytes", sink).set(size_bytes)
+        self._child("heapster_exporter_refused", sink).set(refused)
 
     def ledger(self, sink: str, unit: Literal["batches", "points"], **counts: Unpack[Counts]) -> None:
         """A sink's books, in batches or points."""

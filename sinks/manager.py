@@ -218,10 +218,11 @@ class _Slot:
             ticks, points = self.sink.balances()
             ticks = joined(dropped, queued, self._offered, ticks)
             trouble = self._trouble or self.sink.trouble
-            return SinkLedger(self.name, self.sink.keeps, ticks, points, self.sink.queued_bytes, trouble)
+            refused = self.sink.refused
+            return SinkLedger(self.name, self.sink.keeps, ticks, points, self.sink.queued_bytes, refused, trouble)
         account = Account(self._offered, 0, found.delivered, Counter(dropped))
         values = self._values.balance(self._waiting_values + self._exporting_values)
-        return SinkLedger(self.name, "none", account.balance(queued), values, 0, self._trouble)
+        return SinkLedger(self.name, "none", account.balance(queued), values, 0, refused=False, trouble=self._trouble)
 
     @property
     def is_shared(self) -> bool:

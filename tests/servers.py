@@ -58,12 +58,13 @@ class Server:
         except (URLError, OSError):
             return False
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it, at once with SIGKILL; no effect when it is not running."""
+    def stop(self, how: signal.Signals = signal.SIGTERM, *, thaw: bool = True) -> None:
+        """End it, at once with SIGKILL, without `thaw` even while it is frozen; no effect when it is not running."""
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGCONT)
+        if thaw:
+            process.send_signal(signal.SIGCONT)
         process.send_signal(how)
         try:
             process.wait(STOP_LIMIT)

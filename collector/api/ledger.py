@@ -31,9 +31,10 @@ _SINK = {
         "ticks": _BALANCE,
         "points": _BALANCE,
         "queuedBytes": _INTEGER,
+        "refused": {"type": "boolean"},
         "trouble": {"type": ["string", "null"]},
     },
-    "required": ["name", "keeps", "balanced", "ticks", "points", "queuedBytes", "trouble"],
+    "required": ["name", "keeps", "balanced", "ticks", "points", "queuedBytes", "refused", "trouble"],
     "additionalProperties": False,
 }
 _SPEC = Spec(

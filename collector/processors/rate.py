@@ -39,12 +39,18 @@ class RateCalculator(Stepped):
     def __init__(self, previous: DataBatch | None = None) -> None:
         """`previous` is the latest batch of an earlier process."""
         self._previous = previous
+        self._refused: DataBatch | None = None
+        """The latest one, if it was not later than the previous one."""
 
     def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the rate columns to `batch`, one a step."""
         previous = self._previous
         if previous is not None:
+            refused, self._refused = self._refused, None
+            if batch.timestamp <= previous.timestamp and refused is not None and batch.timestamp > refused.timestamp:
+                previous = refused  # no straggler: the clock was set back, and stays there
             if batch.timestamp <= previous.timestamp:
+                self._refused = batch
                 log.warning(
                     "no rates in this batch: its timestamp %d is not later than the previous one's, %d",
                     batch.timestamp,

@@ -101,6 +101,10 @@ class InfluxdbSink:
         """Write lines of a chunk, or all of them. Raises ExportError."""
         await self._wire.write(body)
 
+    def is_changed(self) -> bool:
+        """Whether the token file holds another token than the last write had. Blocking."""
+        return self._wire.is_changed()
+
     async def probe(self) -> str:
         """Whether the server would take points, in words; writes none. Raises ExportError."""
         return await self._wire.probe()

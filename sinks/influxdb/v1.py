@@ -14,7 +14,7 @@ import aiohttp
 
 from collector import __version__
 from collector.durations import format_duration
-from collector.errors import ExportError
+from collector.errors import ABOUT_US, ExportError
 from sinks.influxdb import policy, types
 from sinks.influxdb.layout import Place
 from sinks.influxdb.options import InfluxdbOptions
@@ -81,6 +81,10 @@ class WireV1:
     def policy_name(self) -> str | None:
         """The retention policy written to; None, as long as nothing was written, for the database's default one."""
         return self._options.policy if self._target is None else self._target.get("rp")
+
+    def is_changed(self) -> bool:
+        """Never: user and password are read at the start."""
+        return False
 
     async def close(self) -> None:
         """Release the connections."""
@@ -169,7 +173,7 @@ class WireV1:
         _logger.info("%s: %s", self._url, statement)
 
     async def _query(self, method: str, statement: str) -> Mapping[str, Any]:
-        """The first result of an InfluxQL statement. What it refuses is no fault of the points: all may be retried."""
+        """The first result of an InfluxQL statement. What it refuses is never said to be a fault of the points."""
         status, text, _ = await self._ask(method, "/query", {"q": statement})
         try:
             answer = json.loads(text)
@@ -180,7 +184,12 @@ class WireV1:
         if status == 403:
             raise _UnmanagedError(error)
         if error or status != 200:
-            raise _StatementError(f"{self._url} answered {status} to {statement}: {error}{_advice(status)}")
+            about_us = status in ABOUT_US
+            raise _StatementError(
+                f"{self._url} answered {status} to {statement}: {error}{_advice(status)}",
+                retryable=not about_us,
+                status=status if about_us else None,
+            )
         return result
 
     # HTTP.

@@ -55,6 +55,13 @@ class WireV2:
                     raise ExportError(f"{options.url} answered a write with neither 204 nor an error; is it InfluxDB?")
                 return
 
+    def is_changed(self) -> bool:
+        """Whether the token file holds another token than the last write had. Blocking."""
+        try:
+            return _token(self._options) != self._token
+        except ExportError:
+            return False
+
     async def probe(self) -> str:
         """A write that is one comment: the server looks for the bucket and at the token, and has nothing to keep."""
         options = self._options

@@ -31,6 +31,10 @@ class Wire(Protocol):
         """Deliver lines. Raises ExportError, `retryable` when the server did not or could not look at them."""
         ...
 
+    def is_changed(self) -> bool:
+        """Whether the next write would be made with other credentials than the last one. Blocking."""
+        ...
+
     async def probe(self) -> str:
         """Whether it would take lines, in words: nothing is written or made. Raises ExportError."""
         ...

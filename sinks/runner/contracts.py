@@ -41,6 +41,15 @@ class WireSink(Sink, Protocol):
 
 
 @runtime_checkable
+class ReconfigurableSink(WireSink, Protocol):
+    """A sink that follows part of its configuration while it runs, such as a file with a token."""
+
+    def is_changed(self) -> bool:
+        """Whether the next write would be made with another configuration than the last one. Blocking."""
+        ...
+
+
+@runtime_checkable
 class DeliveringSink(Sink, Protocol):
     """A sink whose `export` only takes a batch over: it delivers in tasks of its own and keeps a ledger."""
 
@@ -64,6 +73,11 @@ class DeliveringSink(Sink, Protocol):
     @property
     def keeps(self) -> str:
         """Where: `disk` or `memory`."""
+        ...
+
+    @property
+    def refused(self) -> bool:
+        """Whether delivering has stopped, as the other side will not hear us."""
         ...
 
     @property

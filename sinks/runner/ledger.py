@@ -21,6 +21,8 @@ class SinkLedger:
     ticks: Balance
     points: Balance
     queued_bytes: int
+    refused: bool
+    """Delivering has stopped: the other side will not hear us until somebody puts right what `trouble` says."""
     trouble: str | None
     """What went wrong last, None while all goes well."""
 
@@ -38,6 +40,7 @@ class SinkLedger:
             "ticks": _document(self.ticks),
             "points": _document(self.points),
             "queuedBytes": self.queued_bytes,
+            "refused": self.refused,
             "trouble": self.trouble,
         }
 

@@ -27,7 +27,7 @@ def is_about_the_points(error: ExportError) -> bool:
 
     Not so for a wrong password, a missing permission or database: those are put right, and the points are kept.
     """
-    return not error.retryable and error.status not in {401, 403, 404, 407, 408}
+    return not error.retryable and not error.refuses_us
 
 
 async def deliver(send: Callable[[bytes], Awaitable[None]], body: bytes, points: int) -> list[Refused]:

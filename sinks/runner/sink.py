@@ -15,9 +15,9 @@ from collector.errors import ExportError, StartError
 from collector.logs import WRITES
 from sinks.lock import DirectoryLock
 from sinks.runner import refusals
-from sinks.runner.contracts import WireSink
+from sinks.runner.contracts import ReconfigurableSink, WireSink
 from sinks.runner.deadletters import DeadLetters
-from sinks.runner.retry import Backoff, asked_delay
+from sinks.runner.retry import LOOK_S, Backoff, asked_delay
 from sinks.spool.account import Balance
 from sinks.spool.disk import Disk
 from sinks.spool.index import Record, Tick
@@ -63,6 +63,8 @@ class SpooledSink:
         self._unrest: asyncio.Event | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._trouble: str | None = None
+        self.refused = False
+        """Whether delivering has stopped, as the other side will not hear us."""
 
     # What the manager and the ledger ask.
 
@@ -179,10 +181,21 @@ class SpooledSink:
                 await self._more.wait()
             if self._backoff.failures:
                 async with self._probing:  # one at a time finds out whether the other side is back
-                    await asyncio.sleep(max(0.0, self._resume_at - asyncio.get_running_loop().time()))
+                    await self._rest()
                     await self._deliver_one()
             else:
                 await self._deliver_one()
+
+    async def _rest(self) -> None:
+        """Until the next try is due, or what the other side did not like about us has changed."""
+        loop, sink = asyncio.get_running_loop(), self.sink
+        while (left := self._resume_at - loop.time()) > 0:
+            if not self.refused or not isinstance(sink, ReconfigurableSink):
+                await asyncio.sleep(left)
+                continue
+            await asyncio.sleep(min(left, LOOK_S))
+            if await self._in_files(sink.is_changed):
+                return
 
     async def _deliver_one(self) -> None:
         record = self._spool.index.take()
@@ -212,6 +225,7 @@ class SpooledSink:
         # No waiting between here and the next comment: it was delivered, and must be noted whatever happens.
         self._spool.index.settle(record, sum(one.points for one in refused))
         self._backoff.succeeded()
+        self.refused = False
         if refused:
             self._lose(refused)
             if self._dead_letters is not None:
@@ -236,15 +250,23 @@ class SpooledSink:
         """The points were not judged: they wait, and so do we."""
         _logger.debug("%s could not deliver", self.name, exc_info=error)
         retry_after = error.retry_after_s if isinstance(error, ExportError) else None
+        refused = isinstance(error, ExportError) and error.refuses_us
         words, now = str(error) or type(error).__name__, asyncio.get_running_loop().time()
         if now < self._resume_at:  # it was under way when another write failed: no further failure, and no later try
             self._resume_at = max(self._resume_at, now + asked_delay(retry_after))
             return
-        delay = self._backoff.failed(retry_after)
+        delay = self._backoff.failed(retry_after, refused=refused)
         self._resume_at = now + delay
-        if self._backoff.failures == 1:
+        if refused and not self.refused:
+            _logger.error(
+                "%s: %s; nothing is delivered until that is put right; points wait in the spool; next look in %.0f s",
+                self.name,
+                words,
+                delay,
+            )
+        elif not refused and self._backoff.failures == 1:
             _logger.warning("%s: %s; points wait in the spool, next try in %.1f s", self.name, words, delay)
-        self._trouble = words
+        self._trouble, self.refused = words, refused
 
     async def _keep_house(self) -> None:
         """Flush the spool a moment after something has changed, and now and then for what grows too old."""

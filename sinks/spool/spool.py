@@ -125,17 +125,19 @@ class Spool:
         """Take up what an earlier process left. Raises OSError and FormatError."""
         if self._segments is None:
             return self.recovered
-        tick: Tick | None = None
+        # What waited in memory while the disk took nothing may lie behind the records of later ticks.
+        ticks: dict[int, Tick] = {}
         for found in self._segments.recover():
-            tick = self._take_up(found, tick)
-        if tick is not None:
+            self._take_up(found, ticks)
+        for tick in ticks.values():
             self.index.commit(tick, recovered=True)
+        self.recovered = replace(self.recovered, ticks=len(ticks))
         self._enforce(0)
         self._tidy()
         return self.recovered
 
-    def _take_up(self, found: Found, tick: Tick | None) -> Tick | None:
-        """The records of a segment; `tick` is the one the last segment ended with."""
+    def _take_up(self, found: Found, ticks: dict[int, Tick]) -> None:
+        """The records of a segment; `ticks` are those found until now, by their timestamps."""
         self.recovered = replace(self.recovered, lost_bytes=self.recovered.lost_bytes + found.lost)
         settled = {
             position for first, last in found.settled for position in range(first, min(last + 1, len(found.places)))
@@ -144,15 +146,10 @@ class Spool:
             if position in settled:
                 found.segment.records.append(None)
                 continue
-            if tick is None or tick.timestamp != place.timestamp:
-                if tick is not None:
-                    self.index.commit(tick, recovered=True)
-                tick = Tick(place.timestamp)
-                self.recovered = replace(self.recovered, ticks=self.recovered.ticks + 1)
+            tick = ticks.setdefault(place.timestamp, Tick(place.timestamp))
             record = Record(tick, place.points, place.length, found.segment, place.offset)
             self.index.add(record, recovered=True)
             self.recovered = replace(self.recovered, points=self.recovered.points + place.points)
-        return tick
 
     # Appending.
 
@@ -160,8 +157,7 @@ class Spool:
         """Keep one write of `tick`, on disk or, if that fails, in memory."""
         frame = packed(Payload(tick.timestamp, points, body))
         record = Record(tick, points, len(frame))
-        if self._disk_may_work():
-            self._spill()
+        if self._disk_may_work() and self._spill():
             self._write(record, frame)
         if record.segment is None:
             record.held = frame
@@ -184,7 +180,7 @@ class Spool:
     def _disk_may_work(self) -> bool:
         return self._segments is not None and (self.trouble is None or self._monotonic() >= self._retry_at)
 
-    def _write(self, record: Record, frame: bytes) -> bool:
+    def _write(self, record: Record, frame: bytes) -> None:
         """Give a new record a place in a segment."""
         assert self._segments is not None
         try:
@@ -192,12 +188,11 @@ class Spool:
             record.segment, record.offset = self._segments.append(frame)
         except OSError as error:
             self._fail(error)
-            return False
-        self._recover()
-        return True
+        else:
+            self._recover()
 
-    def _spill(self) -> None:
-        """Move what waits in memory to the disk, oldest first."""
+    def _spill(self) -> bool:
+        """Move what waits in memory to the disk, oldest first; whether the disk took all of it."""
         assert self._segments is not None
         for record in self.index.held():
             frame = record.held
@@ -208,9 +203,10 @@ class Spool:
                 segment, offset = self._segments.append(frame)
             except OSError as error:
                 self._fail(error)
-                return
+                return False
             self.index.placed(record, segment, offset)
             self._recover()
+        return True
 
     def _fail(self, error: OSError) -> None:
         self._retry_at = self._monotonic() + RETRY_S

@@ -34,7 +34,7 @@ def busy(nodes: int = 3) -> SelfMetrics:
         counts = Counts(offered=offered, recovered=0, delivered=delivered, dropped=dropped, queued=4)
         metrics.ledger("InfluxDB Sink", "batches", **counts)
         metrics.ledger("InfluxDB Sink", "points", **counts)
-    metrics.queued_bytes("InfluxDB Sink", 1234)
+    metrics.waiting("InfluxDB Sink", 1234, refused=True)
     metrics.ticked(
         seconds=2.0,
         cpu_seconds=1.5,
@@ -85,6 +85,7 @@ async def test_every_method_is_seen_in_the_text():
         "heapster_exporter_dropped_batches_total exporter=InfluxDB Sink reason=busy": 2,
         "heapster_exporter_queued_batches exporter=InfluxDB Sink": 4,
         "heapster_exporter_queued_bytes exporter=InfluxDB Sink": 1234,
+        "heapster_exporter_refused exporter=InfluxDB Sink": 1,
         "heapster_ticks_total outcome=ok": 1,
         "heapster_ticks_total outcome=failed": 0,
         "heapster_ticks_total outcome=skipped": 1,

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from collector.sim import SimulatedCluster
 
@@ -71,11 +71,23 @@ class Heapster:
 
 
 @contextlib.asynccontextmanager
-async def heapster(*arguments: str, **environ: str) -> AsyncIterator[Heapster]:
-    """A process with these flags, on free ports; killed in the end if it still runs. `environ` is added to ours."""
+async def heapster(*arguments: str, within: Sequence[str] = (), **environ: str) -> AsyncIterator[Heapster]:
+    """A process with these flags, on free ports; killed in the end if it still runs. `environ` is added to ours.
+
+    `within` is a command that becomes another one, such as nsenter.
+    """
     running = Heapster(
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "collector", "--listen-ip=127.0.0.1", "--heapster-port=0", "--v=1", *arguments),
+            *(
+                *within,
+                sys.executable,
+                "-m",
+                "collector",
+                "--listen-ip=127.0.0.1",
+                "--heapster-port=0",
+                "--v=1",
+                *arguments,
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **environ},

@@ -133,6 +133,16 @@ def test_a_tick_that_is_not_later_is_logged_and_not_remembered(
     assert ticker.tick(120).metrics["cpu/usage_rate"] == 100
 
 
+def test_a_clock_that_was_set_back_costs_one_tick_its_rates(cluster: SmallCluster) -> None:
+    ticker = Ticker(cluster)
+    ticker.tick()
+    cluster.pass_time(60, [6 * SECOND])
+    assert "cpu/usage_rate" not in ticker.tick(-3600).metrics
+    for _ in range(2):
+        cluster.pass_time(60, [6 * SECOND])
+        assert ticker.tick(60).metrics["cpu/usage_rate"] == 100
+
+
 def test_rates_need_no_batch_but_the_previous_one(cluster: SmallCluster) -> None:
     """The calculator holds one batch: the one before is free as soon as the store lets go."""
     ticker = Ticker(cluster)

@@ -21,7 +21,7 @@ from sinks.manager import SinkManager
 from sinks.runner import SpooledSink
 from sinks.runner.ledger import SinkLedger
 from sinks.spool.spool import SpoolLimits
-from tests.servers import Influxd, VictoriaMetrics
+from tests.servers import Influxd, victoria_metrics
 from tests.sinks.batches import MINUTE, TIMESTAMP, Cluster
 from tests.sinks.spooling_child import AGE
 
@@ -109,21 +109,47 @@ async def test_killed_frozen_and_restarted_under_load(
     assert counted(own_influxd, "faults") == dict.fromkeys(range(50), one.points)
 
 
-async def test_victoria_metrics_killed_and_restarted(
-    victoria: VictoriaMetrics, delivery: Callable[[str], Delivery]
+async def test_the_2x_api_of_a_victoria_metrics_killed_frozen_and_restarted_under_load(
+    tmp_path_factory: pytest.TempPathFactory, delivery: Callable[[str], Delivery], tmp_path: Path
 ) -> None:
-    one = delivery(f"influxdb:{victoria.url}?api=v2&timeout=2s")
-    for tick in range(12):
-        if tick == 4:
-            # It answers before it writes to disk: only what it may lose by itself is out of our hands.
-            await one.until(lambda ledger: not ledger.points.queued)
-            await asyncio.to_thread(victoria.stop)
-        if tick == 8:
-            await asyncio.to_thread(victoria.start)
-        await one.tick()
-    await one.until(lambda ledger: ledger.points.delivered == 12 * one.points)
-    found = sum(len(values) for values in (await asyncio.to_thread(victoria.export)).values())
-    assert found == 12 * one.points
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    given = f"api=v2&org=o&bucket=b&token_file={token}&timeout=1s&concurrency=3"
+    with victoria_metrics(tmp_path_factory.mktemp("victoria")) as victoria:
+        one = delivery(f"influxdb:{victoria.url}?{given}")
+
+        def settle_and_freeze() -> None:
+            """It says that it has points a while before it writes them, which is out of our hands."""
+            victoria.stop()
+            victoria.start()
+            victoria.freeze()
+
+        what: dict[int, Callable[[], object]] = {
+            6: settle_and_freeze,
+            12: lambda: victoria.stop(signal.SIGKILL, thaw=False),
+            18: victoria.start,
+            24: victoria.freeze,
+            32: victoria.thaw,
+            38: victoria.stop,
+            42: victoria.start,
+        }
+        for tick in range(46):
+            if tick == 6:
+                await one.until(lambda ledger: not ledger.points.queued)
+            if tick in what:
+                await asyncio.to_thread(what[tick])
+            await one.tick()
+            await asyncio.sleep(0.05)
+        ledger = await one.until(lambda ledger: not ledger.points.queued)
+        assert (ledger.ticks.delivered, ledger.points.delivered) == (46, 46 * one.points)
+        assert not ledger.points.dropped
+        series = await asyncio.to_thread(victoria.export)
+    found: dict[int, int] = {}
+    for values in series.values():
+        for time_ms in values:
+            tick = (time_ms * 10**6 - TIMESTAMP) // MINUTE
+            found[tick] = found.get(tick, 0) + 1
+    assert found == dict.fromkeys(range(46), one.points)
 
 
 async def test_points_of_another_type_are_found_and_their_neighbours_arrive(

@@ -15,6 +15,25 @@ class Inode:
 
     content: bytearray = field(default_factory=bytearray)
     synced: int = 0
+    spoilt_at: int | None = None
+    """Where the content began that a sync failed for: the kernel may have forgotten it, and no later sync brings it
+    back, nor saves what is written behind it."""
+    spoilt_to: int = 0
+    """Where that content ended."""
+
+    def sync(self) -> None:
+        """All is on the disk, but for what was forgotten."""
+        if self.spoilt_at is None:
+            self.synced = len(self.content)
+
+    def spoil(self) -> None:
+        """A sync fails."""
+        if self.synced < len(self.content):
+            self.spoilt_at, self.spoilt_to = self.synced, len(self.content)
+
+    def spoilt(self, end: int) -> bool:
+        """Whether a sync has failed for what ends there."""
+        return self.spoilt_at is not None and self.spoilt_at < end <= self.spoilt_to
 
 
 Change = Callable[[dict[str, Inode]], None]
@@ -33,6 +52,8 @@ class FaultyDisk(Disk):
         self.most = 1 << 30
         """Bytes one append takes at most: short writes."""
         self.fail: Callable[[str], None] = lambda _: None
+        self.told: Callable[[str, str], None] = lambda _operation, _name: None
+        """Told of removals that are asked for, of syncs of the directory, and of syncs and reads that fail."""
 
     def _change(self, change: Change) -> None:
         """A name changes: at once for all who look, on the disk only with the next sync of the directory."""
@@ -68,20 +89,29 @@ class FaultyDisk(Disk):
         return len(taken)
 
     def sync(self, file: int) -> None:
-        self.fail("sync")
-        inode = self._open[file]
-        inode.synced = len(inode.content)
+        self._sync(self._open[file])
 
     def sync_path(self, path: Path) -> None:
-        self.fail("sync")
-        inode = self.files[path.name]
-        inode.synced = len(inode.content)
+        self._sync(self.files[path.name])
+
+    def _sync(self, inode: Inode) -> None:
+        try:
+            self.fail("sync")
+        except OSError:
+            inode.spoil()
+            self.told("sync failed", "")
+            raise
+        inode.sync()
 
     def close(self, file: int) -> None:
         del self._open[file]
 
     def read(self, path: Path, offset: int, length: int) -> bytes:
-        self.fail("read")
+        try:
+            self.fail("read")
+        except OSError:
+            self.told("read failed", path.name)
+            raise
         if path.name not in self.files:
             raise FileNotFoundError(errno.ENOENT, "not there", str(path))
         return bytes(self.files[path.name].content[offset : offset + length])
@@ -91,6 +121,8 @@ class FaultyDisk(Disk):
         inode = self.files[path.name]
         del inode.content[length:]
         inode.synced = min(inode.synced, length)
+        if inode.spoilt_at is not None:
+            inode.spoilt_at = min(inode.spoilt_at, length)
 
     def rename(self, source: Path, target: Path) -> None:
         self.fail("rename")
@@ -104,6 +136,7 @@ class FaultyDisk(Disk):
         self._change(change)
 
     def remove(self, path: Path) -> None:
+        self.told("remove", path.name)
         self.fail("remove")
         gone = self.files.get(path.name)
         if gone is None:
@@ -118,9 +151,14 @@ class FaultyDisk(Disk):
         self._change(change)
 
     def sync_directory(self, path: Path) -> None:  # noqa: ARG002
-        self.fail("sync_directory")
+        try:
+            self.fail("sync_directory")
+        except OSError:
+            self.told("sync failed", "")
+            raise
         self._durable = dict(self.files)
         self._changes.clear()
+        self.told("sync_directory", "")
 
     def crash(
         self,
@@ -143,7 +181,7 @@ class FaultyDisk(Disk):
                 del inode.content[cut:]
                 if zeros():
                     inode.content += bytes(lost)
-            inode.synced = len(inode.content)
+            inode.synced, inode.spoilt_at = len(inode.content), None
         self.files, self._durable = names, dict(names)
         self._changes.clear()
         self._open.clear()

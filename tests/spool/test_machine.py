@@ -1,192 +1,242 @@
-"""The spool against a model: any order of ticks, deliveries, failures, deaths and losses of power."""
+"""The spool against a model: any order of ticks, deliveries, failures, deaths and losses of power, to the record."""
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sinks.spool.index import Record, Tick
-from sinks.spool.spool import RETRY_S, Spool, SpoolLimits
+from sinks.spool.records import HEADER_BYTES, Payload
+from sinks.spool.spool import READS, RETRY_S, Spool, SpoolLimits, Sync
 from tests.spool.faulty import FaultyDisk
+from tests.spool.model import DAMAGED, Model
 
 DIRECTORY = Path("/spool")
 FAILING = ("append", "open", "sync", "rename", "remove", "truncate", "sync_directory", "read")
+SECOND = 10**9
+BYTES, MEMORY_BYTES, AGE_S = 3_000, 600, 300
+
+
+class LargeSegments(SpoolLimits):
+    """A small budget, and segments of several ticks all the same."""
+
+    @property
+    def segment_bytes(self) -> int:
+        return 700
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """What must hold: no body comes back changed; what was synced and neither delivered nor dropped is never lost."""
+    """After every step: the books are the model's, to the integer; what is queued is on the disk or counted as held.
+
+    After every death: what lay on the disk is found, all that was promised among it, in order, once, and nothing that
+    a cursor had noted as settled.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.disk = FaultyDisk()
-        self.now = 1_000.0
-        self.number = self.fresh = 0
-        self.written: dict[bytes, int] = {}
-        """Every body ever appended -> its points."""
-        self.settled: set[bytes] = set()
-        """Delivered or dropped, by this or an earlier process: may be forgotten, may come again."""
-        self.safe: set[bytes] = set()
-        """On the disk for sure."""
-        self.taken: list[Record] = []
-        self.bodies: dict[Record, bytes] = {}
-        self.start()
+        self.wall, self.monotonic = 100_000.0, 0.0
+        self.number = 0
+        self.model = Model(self.disk, BYTES, MEMORY_BYTES)
+        self.taken: dict[bytes, Record] = {}
 
-    def start(self) -> None:
-        limits = SpoolLimits(max_bytes=3_000, memory_bytes=600, sync="each", fresh_bytes=self.fresh)
-        self.spool = Spool(DIRECTORY, self.disk, limits, clock=lambda: self.now, monotonic=lambda: self.now)
+    @initialize(
+        sync=st.sampled_from(["each", "interval"]),
+        fresh=st.sampled_from([0, 200]),
+        faulty=st.booleans(),
+        limits=st.sampled_from([SpoolLimits, LargeSegments]),
+    )
+    def first_start(self, sync: Sync, fresh: int, limits: type[SpoolLimits], *, faulty: bool) -> None:
+        self.sync, self.fresh, self.faulty, self.limits = sync, fresh, faulty, limits
+        self.open()
+
+    def open(self) -> None:
+        limits = self.limits(
+            max_bytes=BYTES,
+            max_age_ns=AGE_S * SECOND,
+            memory_bytes=MEMORY_BYTES,
+            sync=self.sync,
+            fresh_bytes=self.fresh,
+        )
+        self.spool = Spool(DIRECTORY, self.disk, limits, clock=lambda: self.wall, monotonic=lambda: self.monotonic)
         self.spool.open()
-        self.taken.clear()
-        self.bodies.clear()
-        self.dropped = 0
 
     @rule(parts=st.integers(1, 4), noise=st.integers(0, 200))
     def tick(self, parts: int, noise: int) -> None:
         self.number += 1
-        self.now += 60
-        tick = Tick(int(self.now) * 10**9)
+        self.pass_time(60)
+        tick = Tick(int(self.wall) * SECOND)
+        kept = self.model.tick(tick.timestamp)
         for part in range(parts):
-            body = f"{self.number}.{part} ".encode() + os.urandom(noise) + b"\n"
-            self.written[body] = part + 1
-            self.spool.append(tick, body, part + 1)
+            payload = Payload(tick.timestamp, part + 1, f"{self.number}.{part} ".encode() + os.urandom(noise) + b"\n")
+            self.model.knows(payload)
+            self.spool.append(tick, payload.body, payload.points)
+            self.model.appended(kept, payload)
+        self.model.sync_failed = False
         self.spool.seal()
+        if self.sync == "each":
+            self.model.synced()
         self.spool.index.commit(tick)
-        self.note_what_is_safe()
+        self.model.committed(kept)
 
-    def note_what_is_safe(self) -> None:
-        """A sync that was told to have worked is believed: of all that is queued on disk then."""
-        if self.spool.trouble is None and not self.spool.held_bytes:
-            queued = self.queued_bodies()
-            self.settled |= self.safe - queued  # dropped at the cap
-            self.safe |= queued
-
-    def queued_bodies(self) -> set[bytes]:
-        """What the spool has, looked up behind its back and without faults."""
-        fail, self.disk.fail = self.disk.fail, lambda _: None
-        found = set()
-        for tick in list(self.spool.index._ticks):
-            for record in tick.pending:
-                fresh = record.fresh
-                record.fresh = None  # what counts is what the disk has
-                body = self.spool.read(record)
-                assert body is not None
-                assert fresh in {None, body}
-                record.fresh = fresh
-                found.add(body)
-        self.disk.fail = fail
-        return found | set(self.bodies.values())
+    @rule(count=st.integers(1, 8))
+    def deliver(self, count: int) -> None:
+        for _ in range(count):
+            before = set(self.taken)
+            self.take()
+            for body in self.taken.keys() - before:
+                self.end_one(body, delivered=True)
 
     @rule()
     def take(self) -> None:
+        expected = self.model.next()
         record = self.spool.index.take()
-        if record is None:
+        assert (record is None) == (expected is None)
+        if record is None or expected is None:
             return
+        entry = self.model.take(expected)
         try:
             body = self.spool.read(record)
         except OSError:
+            entry.unread += 1
+            assert entry.unread < READS
             self.spool.index.release(record)
+            self.model.release(expected)
             return
-        if body is not None:
-            assert self.written[body] == record.points
-            self.taken.append(record)
-            self.bodies[record] = body
+        if body is None:
+            assert entry.unread == READS - 1, "given up before its time"
+            self.model.drop(expected, DAMAGED)
+            return
+        assert body == expected
+        assert record.points == entry.points
+        self.taken[body] = record
 
     @precondition(lambda self: self.taken)
-    @rule(delivered=st.booleans())
-    def end(self, *, delivered: bool) -> None:
-        record = self.taken.pop(0)
-        body = self.bodies.pop(record)
+    @rule(delivered=st.booleans(), which=st.integers(0, 9))
+    def end(self, *, delivered: bool, which: int) -> None:
+        self.end_one(list(self.taken)[which % len(self.taken)], delivered=delivered)
+
+    def end_one(self, body: bytes, *, delivered: bool) -> None:
+        record = self.taken.pop(body)
         if delivered:
             self.spool.index.settle(record)
-            self.settled.add(body)
+            self.model.deliver(body)
         else:
-            if record.doomed is not None:
-                self.settled.add(body)
             self.spool.index.release(record)
+            self.model.release(body)
 
-    @rule()
-    def flush(self) -> None:
+    @rule(step=st.sampled_from([0, 0, 0, 0, -3600, 120, 3600]))
+    def flush(self, step: int) -> None:
+        """A second later; or the wall clock has been set meanwhile."""
+        self.pass_time(1)
+        self.wall += step
+        self.model.aged(int(self.wall * 1e9) - AGE_S * SECOND)
+        self.model.sync_failed = False
         self.spool.flush()
+        self.after_a_flush()
 
-    @rule(operations=st.sets(st.sampled_from(FAILING), min_size=1), code=st.sampled_from([errno.EIO, errno.ENOSPC]))
-    def begin_to_fail(self, operations: set[str], code: int) -> None:
+    def after_a_flush(self) -> None:
+        self.model.synced()
+        if not self.spool.index.dirty:
+            self.model.noted_down()
+
+    def pass_time(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
+
+    @precondition(lambda self: self.faulty)
+    @rule(
+        operations=st.sampled_from(FAILING).map(lambda one: {one}) | st.sets(st.sampled_from(FAILING)),
+        code=st.sampled_from([errno.EIO, errno.ENOSPC]),
+        after=st.integers(0, 4),
+        once=st.booleans(),
+        room=st.none() | st.integers(0, 500),
+        most=st.integers(1, 50),
+    )
+    def begin_to_fail(  # all that a disk can do
+        self, operations: set[str], code: int, after: int, room: int | None, most: int, *, once: bool
+    ) -> None:
+        counted = 0
+
         def fail(operation: str) -> None:
-            if operation in operations:
+            nonlocal counted
+            counted += operation in operations
+            if operation in operations and (counted == after + 1 if once else counted > after):
                 raise OSError(code, os.strerror(code))
 
-        self.disk.fail = fail
+        self.disk.fail, self.disk.room, self.disk.most = fail, room, most
 
-    @rule(fresh=st.sampled_from([0, 200]))
-    def keep_fresh_bodies(self, fresh: int) -> None:
-        """From the next start on."""
-        self.fresh = fresh
-
+    @precondition(lambda self: self.faulty)
     @rule()
     def stop_failing(self) -> None:
         self.disk.fail = lambda _: None
         self.disk.room = None
-        self.now += RETRY_S
+        self.monotonic += RETRY_S
 
-    @rule(room=st.integers(0, 500))
-    def fill_the_disk(self, room: int) -> None:
-        self.disk.room = room
+    @rule(how=st.sampled_from(["killed", "stopped", "without power", "without power"]), data=st.data())
+    def end_the_process(self, how: str, data: st.DataObject) -> None:
+        """Killed: what was written stays. Without power: only what was synced, and by chance more."""
+        if how == "stopped":
+            self.stop()
+        power = how == "without power"
+        must, may_not = self.model.must_return(power=power), self.model.may_not_return(power=power)
+        if power:
+            self.disk.crash(
+                lambda: data.draw(st.booleans(), "this name changed"),
+                lambda n: data.draw(st.integers(0, n), "unsynced bytes kept"),
+                zeros=lambda: data.draw(st.booleans(), "zeros behind"),
+            )
+        self.restart(must, may_not, power=power)
 
-    @rule(most=st.integers(1, 50))
-    def write_short(self, most: int) -> None:
-        self.disk.most = most
-
-    @rule()
-    def die(self) -> None:
-        """SIGKILL: what was written stays, only memory goes."""
-        on_disk = {one for one in self.safe if one not in self.settled}
-        self.disk.fail = lambda _: None
-        self.disk.kill()
-        self.restart(on_disk)
-
-    @rule(data=st.data())
-    def lose_power(self, data: st.DataObject) -> None:
-        on_disk = {one for one in self.safe if one not in self.settled}
-        self.disk.crash(
-            lambda: data.draw(st.booleans(), "this name changed"),
-            lambda n: data.draw(st.integers(0, n), "unsynced bytes kept"),
-            zeros=lambda: data.draw(st.booleans(), "zeros behind"),
-        )
-        self.restart(on_disk)
-
-    @rule()
     def stop(self) -> None:
-        on_disk = {one for one in self.safe if one not in self.settled}
-        for record in self.taken:
-            self.spool.index.release(record)
+        for body in list(self.taken):
+            self.end_one(body, delivered=False)
+        self.model.sync_failed = False
         self.spool.close()
+        self.after_a_flush()
+
+    def restart(self, must: set[bytes], may_not: set[bytes], *, power: bool) -> None:
         self.disk.kill()
-        self.disk.fail = lambda _: None
-        self.restart(on_disk)
+        self.taken.clear()
+        self.model.start(power=power)
+        try:
+            self.open()  # with whatever the disk does
+        except OSError:
+            self.disk.fail = lambda _: None
+            self.disk.kill()
+            self.open()
+        found = self.found()
+        dropped = self.spool.index.balances()[1].dropped
+        missing = must - set(found)
+        assert not missing or dropped, f"{missing} lost"
+        self.model.started(found, may_not, self.spool.index.balances())
 
-    def restart(self, promised: set[bytes]) -> None:
-        # What the cap dropped since is no loss: the books had it under `full`.
-        dropped = sum(self.spool.index.balances()[1].dropped.values())
-        self.start()
-        found = self.queued_bodies()
-        assert found <= set(self.written), "a body came back changed"
-        missing = promised - found
-        points = sum(self.written[one] for one in missing)
-        now_dropped = sum(self.spool.index.balances()[1].dropped.values())
-        assert points <= dropped + now_dropped, f"{missing} lost, and only {dropped} points were counted"
-        self.safe = set(found)
+    def found(self) -> Sequence[bytes]:
+        """What a new process has found, looked up behind its back and without faults."""
+        fail, self.disk.fail = self.disk.fail, lambda _: None
+        found = [self.spool.read(record) for tick in self.spool.index._ticks for record in tick.pending]
+        self.disk.fail = fail
+        assert None not in found
+        return [body for body in found if body is not None]
 
     @invariant()
-    def the_ledger_balances(self) -> None:
-        ticks, points = self.spool.index.balances()
-        assert ticks.balanced, ticks
-        assert points.balanced, points
+    def the_books_are_the_models(self) -> None:
+        self.model.agree(self.spool.index.balances())
 
     @invariant()
-    def memory_is_bounded(self) -> None:
-        assert self.spool.held_bytes <= 600
+    def what_is_queued_is_on_the_disk_or_counted_as_held(self) -> None:
+        held = sum(map(self.model.length, self.model.held()))
+        assert self.spool.held_bytes == held <= MEMORY_BYTES
+        assert self.spool.queued_bytes == sum(map(self.model.length, self.model.entries))
+
+    @invariant()
+    def the_disk_holds_no_more_than_the_budget(self) -> None:
+        assert sum(map(self.model.size, self.model.names())) <= BYTES + HEADER_BYTES
 
 
 TestSpoolMachine = SpoolMachine.TestCase
-TestSpoolMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSpoolMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from collector.core.store import MetricStore
 from collector.errors import ExportError, StartError
+from sinks.influxdb.wire import refusal
 from sinks.lock import DirectoryLock
 from sinks.manager import HELD, SinkManager
 from sinks.runner import SpooledSink, refusals
@@ -19,7 +21,7 @@ from sinks.runner.deadletters import LINES_BYTES, MOST_BYTES, DeadLetters
 from sinks.runner.ledger import SinkLedger
 from sinks.runner.place import directory_name, place, state_directory, with_spools
 from sinks.runner.refusals import Refused
-from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, Backoff
+from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, LOOK_S, REFUSED_S, Backoff
 from sinks.spool.disk import Disk
 from sinks.spool.spool import SpoolLimits
 from tests.sinks.batches import MINUTE, TIMESTAMP, empty_batch
@@ -33,19 +35,27 @@ class Run:
     """A manager over one spooled sink and, beside it, others."""
 
     def __init__(
-        self, directory: Path, wire: ScriptedWire, *others: Sink, disk: Disk | None = None, leads: bool = True
+        self,
+        directory: Path,
+        wire: ScriptedWire,
+        *others: Sink,
+        disk: Disk | None = None,
+        leads: bool = True,
+        limits: SpoolLimits | None = None,
+        clock: Callable[[], float] = lambda: NOW,
     ) -> None:
         self.wire = wire
         self.sink = SpooledSink(
-            wire, directory, SpoolLimits(), disk=disk, clock=lambda: NOW, backoff=Backoff(lambda: 1.0)
+            wire, directory, limits or SpoolLimits(), disk=disk, clock=clock, backoff=Backoff(lambda: 1.0)
         )
         self.sink.start()
         self.manager = SinkManager([self.sink, *others], leads=leads)
         self.manager.start()
         self.ticks = 0
+        self.every = MINUTE
 
     def tick(self) -> None:
-        self.manager.export(empty_batch(TIMESTAMP + self.ticks * MINUTE))
+        self.manager.export(empty_batch(TIMESTAMP + self.ticks * self.every))
         self.ticks += 1
         self.check()
 
@@ -65,8 +75,8 @@ class Run:
 async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Run]]:
     runs: list[Run] = []
 
-    def make(wire: ScriptedWire, *others: Sink, disk: Disk | None = None, leads: bool = True) -> Run:
-        runs.append(Run(tmp_path / "spool", wire, *others, disk=disk, leads=leads))
+    def make(wire: ScriptedWire, *others: Sink, **more: Any) -> Run:
+        runs.append(Run(tmp_path / "spool", wire, *others, **more))
         return runs[-1]
 
     yield make
@@ -123,17 +133,43 @@ async def test_an_outage_costs_nothing_and_the_newest_comes_first(run: Callable[
     assert one.check().trouble is None
 
 
-async def test_a_day_without_the_server_is_delivered_to_the_last_point(run: Callable[..., Run]) -> None:
-    one = run(ScriptedWire(answer=unreachable, writes=1))
-    ticks = 24 * 4
-    for _ in range(ticks):
+DAY, QUARTER = 96, 15 * MINUTE
+"""Ticks of a day, and the time between two of them."""
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (SpoolLimits(), ""),
+        (SpoolLimits(max_age_ns=12 * 3600 * 10**9), "age"),
+        (SpoolLimits(max_bytes=10_000), "full"),
+    ],
+    ids=["kept", "too old", "too much"],
+)
+async def test_a_day_without_the_server_costs_what_the_limits_say(
+    limits: SpoolLimits, reason: str, run: Callable[..., Run]
+) -> None:
+    loop = asyncio.get_running_loop()
+    now = NOW - loop.time()
+    one = run(ScriptedWire(answer=unreachable, writes=1, points=100), limits=limits, clock=lambda: now + loop.time())
+    one.every = QUARTER
+    for _ in range(DAY):
         one.tick()
-        await one.until(lambda ledger: ledger.points.scraped == 5 * one.ticks)
-        await asyncio.sleep(15 * 60)
-    assert one.check().ticks.queued == ticks
+        await asyncio.sleep(QUARTER / 1e9)
+    ledger = one.check()
+    assert ledger.ticks.scraped == DAY
+    dropped = ledger.ticks.dropped.get(reason, 0)
+    if reason == "age":
+        assert DAY / 2 <= ledger.ticks.queued <= DAY / 2 + 2
+    if reason == "full":
+        assert limits.max_bytes * 0.8 < ledger.queued_bytes <= limits.max_bytes
+    assert (dropped > DAY / 3) == bool(reason)
     one.wire.answer = lambda _: None
+    await asyncio.sleep(60)
     ledger = await one.until(lambda ledger: not ledger.ticks.queued)
-    assert ledger.points.delivered == len(set(one.wire.received)) == 5 * ticks
+    expected = {TIMESTAMP + tick * QUARTER for tick in range(ledger.ticks.dropped.get(reason, 0), DAY)}
+    assert {int(line.split()[-1]) for line in one.wire.received} == expected
+    assert ledger.points.delivered == len(set(one.wire.received)) == 100 * len(expected)
 
 
 async def test_tries_are_spaced_out_and_the_servers_wish_is_honoured(run: Callable[..., Run]) -> None:
@@ -228,17 +264,69 @@ async def test_a_server_that_refuses_everything_is_not_asked_for_ever(monkeypatc
     assert sum(len(one.lines) for one in refused) == len(body)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-async def test_a_wrong_password_or_a_missing_database_condemns_no_point(status: int, run: Callable[..., Run]) -> None:
-    def answer(_: bytes) -> None:
-        raise ExportError("no", retryable=False, status=status)
+@pytest.mark.parametrize("status", [401, 408])
+async def test_who_is_refused_himself_stops_asking_says_so_and_loses_no_point(
+    status: int, run: Callable[..., Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    times: list[float] = []
 
-    one = run(ScriptedWire(answer=answer))
+    def answer(_: bytes) -> None:
+        times.append(asyncio.get_running_loop().time())
+        raise ExportError("check the options user and pw", retryable=False, status=status)
+
+    one = run(ScriptedWire(answer=answer, concurrency=4))
     one.tick()
-    await asyncio.sleep(100)
-    assert one.check().points.queued == 10
+    await one.until(lambda ledger: ledger.refused)
+    for _ in range(4):
+        await asyncio.sleep(600)
+        one.tick()
+    await one.until(lambda ledger: ledger.points.scraped == 50)
+    ledger = one.check()
+    assert (ledger.points.queued, ledger.refused, ledger.trouble) == (50, True, "check the options user and pw")
+    # The senders that were under way at first; from then on a look every five minutes, as the jitter is set here.
+    assert len(times) <= 4 + 8
+    assert all(later - earlier >= REFUSED_S for earlier, later in itertools.pairwise(times[4:]))
+    assert [record.levelname for record in caplog.records if "until that is put right" in record.message] == ["ERROR"]
     one.wire.answer = lambda _: None
+    await asyncio.sleep(REFUSED_S)
+    await one.until(lambda ledger: ledger.points.delivered == 50)
+    assert not one.check().refused
+    assert len(set(one.wire.received)) == 50
+
+
+@pytest.mark.parametrize(
+    ("status", "retried", "ours"),
+    [*((status, False, True) for status in (401, 403, 404, 407, 408)), (400, False, False), (429, True, False)],
+)
+def test_what_a_refusal_is_about(status: int, retried: bool, ours: bool) -> None:
+    error = refusal("http://h", status, b"")
+    assert (error.retryable, error.refuses_us) == (retried, ours)
+    assert refusals.is_about_the_points(error) is (not retried and not ours)
+
+
+async def test_a_changed_configuration_is_tried_at_once(run: Callable[..., Run]) -> None:
+    class Following(ScriptedWire):
+        token, used = "old", ""
+
+        def is_changed(self) -> bool:
+            return self.token != self.used
+
+        async def send(self, body: bytes) -> None:
+            self.used = self.token
+            if self.token != "right":
+                raise ExportError("no", retryable=False, status=401)
+            await super().send(body)
+
+    wire = Following()
+    one = run(wire)
+    one.tick()
+    await one.until(lambda ledger: ledger.refused)
+    now = asyncio.get_running_loop().time()
+    for token in ("wrong, too", "right"):
+        wire.token = token
+        await one.until(lambda _, token=token: wire.used == token)
     await one.until(lambda ledger: ledger.points.delivered == 10)
+    assert asyncio.get_running_loop().time() - now < 2 * LOOK_S + 1
 
 
 async def test_a_fault_of_the_sink_itself_loses_nothing(run: Callable[..., Run]) -> None:
@@ -360,6 +448,7 @@ def test_delays_double_up_to_a_bound_with_jitter() -> None:
     assert [shortest.failed() for _ in range(3)] == [0.5, 1, 2]
     assert longest.failed(90.0) == 90.0
     assert longest.failed(1e9) == LONGEST_ASKED_S
+    assert (longest.failed(refused=True), shortest.failed(refused=True)) == (REFUSED_S, REFUSED_S / 2)
     longest.succeeded()
     assert longest.failed() == 1
 

@@ -191,6 +191,47 @@ def test_a_full_disk_is_survived_in_memory_and_left_again(caplog: pytest.LogCapt
     assert len(list(bench.deliver())) == 5
 
 
+def test_nothing_is_added_to_a_file_whose_sync_has_failed() -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk, sync="each")
+    bench.add(1, body("before"))
+
+    def fail(operation: str) -> None:
+        if operation == "sync":
+            raise OSError(errno.EIO, "input/output error")
+
+    disk.fail = fail
+    bench.add(2, body("doubtful"))
+    assert bench.spool.trouble is not None
+    disk.fail = lambda _: None
+    bench.now += RETRY_S
+    bench.add(3, body("after"))
+    assert bench.spool.trouble is None
+    disk.crash(lambda: False, lambda _: 0)
+    bench.start()
+    assert list(bench.deliver()) == [body("after"), body("before")]
+
+
+def test_what_waited_in_memory_is_written_first_and_a_tick_in_two_places_is_one() -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk)
+    disk.room = 0
+    bench.add(1, body("one"), body("two"))
+    taken = bench.spool.index.take()  # what a sender has is not moved meanwhile
+    assert taken is not None
+    disk.room = None
+    bench.now += RETRY_S
+    bench.add(2, body("three"))
+    bench.spool.index.release(taken)
+    bench.add(3, body("four"))
+    assert bench.spool.held_bytes == 0
+    disk.kill()
+    bench.start()
+    ticks, points = bench.spool.index.balances()
+    assert (ticks.recovered, points.recovered) == (3, 12)
+    assert list(bench.deliver()) == [body("four"), body("three"), body("two"), body("one")]
+
+
 def test_memory_is_bounded_and_the_oldest_tick_goes() -> None:
     disk = FaultyDisk()
     disk.room = 0
