@@ -41,6 +41,8 @@ class WireV1:
         self._url = options.url
         self._session: aiohttp.ClientSession | None = None
         self._preparing = asyncio.Lock()
+        self._authorization = ""
+        """What the last request had."""
         self._target: Mapping[str, str] | None = None
         """Query parameters of a write, once database and policy are known to exist."""
         self._unmanaged = ""
@@ -83,8 +85,11 @@ class WireV1:
         return self._options.policy if self._target is None else self._target.get("rp")
 
     def is_changed(self) -> bool:
-        """Never: user and password are read at the start."""
-        return False
+        """Whether the password file holds another password than the last request had. Blocking."""
+        try:
+            return self._options.authorization() != self._authorization
+        except (OSError, ValueError):
+            return False
 
     async def close(self) -> None:
         """Release the connections."""
@@ -199,10 +204,11 @@ class WireV1:
     ) -> tuple[int, bytes, str]:
         """Status, text and Retry-After of one request. Raises ExportError when there is no answer."""
         try:
-            headers = {"Authorization": self._options.authorization()}
+            self._authorization = self._options.authorization()
         except (OSError, ValueError) as error:
             file = self._options.password_file
             raise ExportError(f"the password file {file} cannot be read: {type(error).__name__}") from error
+        headers = {"Authorization": self._authorization}
         if body and self._options.gzip:
             headers["Content-Encoding"] = "gzip"
         for attempt in range(ATTEMPTS):

@@ -12,6 +12,7 @@ from collector.core.contracts import Sink
 from collector.core.entities import EntityTable
 from collector.core.metrics import METRICS, MetricTable
 from collector.errors import ExportError
+from sinks.influxdb import InfluxdbSink
 from tests.servers import Influxd, free_port, influxd
 from tests.sinks.batches import MINUTE, TIMESTAMP, Cluster, expected_points
 from tests.sinks.golden import SOURCES, build, recorded, schema, written
@@ -278,6 +279,19 @@ async def test_users_are_told_apart_and_passwords_told_nobody(
         with pytest.raises(ExportError, match=r"401.*check the options user and pw") as caught:
             await made(f"influxdb:{server.url}?user=admin0&pw=wrong-secret").export(batch)
         assert "wrong-secret" not in str(caught.value)
+
+        secret = tmp_path_factory.mktemp("secret") / "password"
+        secret.write_text("of yesterday\n")
+        renewing = made(f"influxdb:{server.url}?db=renewed&user=admin0&pw_file={secret}")
+        assert isinstance(renewing, InfluxdbSink)
+        with pytest.raises(ExportError, match="401"):
+            await renewing.export(batch)
+        assert not renewing.is_changed()
+        secret.write_text("admin0\n")
+        assert renewing.is_changed()
+        await renewing.export(batch)
+        assert not renewing.is_changed()
+        assert stored(server, "renewed") == sent([batch])
 
         monkeypatch.setenv("INFLUX_PW", "admin0")
         await made(f"influxdb:http://admin0:$INFLUX_PW@{host}").export(batch)
