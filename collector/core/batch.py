@@ -4,6 +4,7 @@ And MetricSet, a row of it seen as an object.
 """
 
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,12 @@ from collector.core.metrics import FLOAT64, GROUPS, INT64, Clock, Kind, LabeledG
 from collector.core.visibility import EVERYTHING, Visibility
 
 Column = NDArray[np.int64] | NDArray[np.float64]
+
+ROWS_A_NODE = 96
+"""Room a new batch has for each node it will hear of: a node of 30 pods with two containers each has 91 rows."""
+LABELS_AT_ONCE = 16_384
+ROWS_AT_ONCE = 32_768
+"""Label sets joined, and rows marked, between two looks at the event loop: some milliseconds."""
 
 
 def _untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -78,20 +85,30 @@ class LabeledTable:
 
     def join(self) -> None:
         """Make the appended pieces one table."""
+        for _ in self.joining():
+            pass
+
+    def joining(self) -> Iterator[None]:
+        """The same in steps of some milliseconds; the table is whole, and takes more, when they are over."""
         if not self._pieces:
             return
-        row = np.concatenate([self.row, *(row for row, _, _ in self._pieces)])
-        values = np.full((len(self.group.metrics), row.size), -1, np.int64)
-        present = np.zeros(values.shape, np.bool_)
+        pieces, self._pieces = self._pieces[::-1], []
         end = self.row.size
-        values[:, :end], present[:, :end] = self.values, self.present
-        label = np.concatenate([self.label, *(label for _, label, _ in self._pieces)])
-        self._pieces.reverse()
-        while self._pieces:  # each is let go of once it is copied
-            piece = self._pieces.pop()[2]
-            start, end = end, end + piece.shape[1]
-            values[: len(piece), start:end] = piece
-            present[: len(piece), start:end] = piece >= 0
+        size = end + sum(row.size for row, _, _ in pieces)
+        row, label = np.empty(size, np.int32), np.empty(size, np.int32)
+        values = np.empty((len(self.group.metrics), size), np.int64)
+        present = np.empty(values.shape, np.bool_)
+        row[:end], label[:end], values[:, :end], present[:, :end] = self.row, self.label, self.values, self.present
+        rested = end
+        while pieces:  # each is let go of once it is copied
+            piece_row, piece_label, piece = pieces.pop()
+            start, end, given = end, end + piece_row.size, len(piece)
+            row[start:end], label[start:end] = piece_row, piece_label
+            values[:given, start:end], values[given:, start:end] = piece, -1
+            present[:given, start:end], present[given:, start:end] = piece >= 0, False
+            if end - rested >= LABELS_AT_ONCE:
+                rested = end
+                yield
         self._replace(row, label, values, present)
 
     def _replace(
@@ -160,7 +177,8 @@ class DataBatch:
     The writer is the pipeline, alone, until `freeze()`; from then on every array is read-only and may be shared.
     """
 
-    def __init__(self, entities: EntityTable, metrics: MetricTable, timestamp: int) -> None:
+    def __init__(self, entities: EntityTable, metrics: MetricTable, timestamp: int, *, nodes: int = 0) -> None:
+        """`nodes` is how many it will hear of. Room that is not used costs nothing, growing copies everything."""
         self.entities = entities
         self.metrics = metrics
         self.timestamp = timestamp
@@ -169,7 +187,8 @@ class DataBatch:
         self.frozen = False
         self.rows = 0
         """Rows below this may exist here; set by `freeze`."""
-        self._capacity = 1 << max(12, (2 * entities.size - 1).bit_length())
+        expected = max(entities.size, ROWS_A_NODE * nodes)
+        self._capacity = 1 << max(12, (2 * expected - 1).bit_length())
         self._allocate()
         self.labeled = {group.name: LabeledTable(group) for group in GROUPS}
         self.rows = entities.size
@@ -238,12 +257,23 @@ class DataBatch:
 
     def freeze(self) -> None:
         """End the writing: from here on the batch may be handed out. Marks its rows as seen in the entity table."""
+        for _ in self.freezing():
+            pass
+
+    def freezing(self) -> Iterator[None]:
+        """The same in steps of some milliseconds; the batch is frozen when they are over."""
         self.ensure_rows()
         self.exists[self.entities.cluster] = True
         for table in self.labeled.values():
+            yield from table.joining()
+            for start in range(0, len(table), ROWS_AT_ONCE):
+                self.entities.labels.mark_seen(table.label[start : start + ROWS_AT_ONCE], self.pin.sequence)
+                yield
             table.freeze()
-            self.entities.labels.mark_seen(table.label, self.pin.sequence)
-        self.entities.mark_seen(np.flatnonzero(self.exists[: self.rows]), self.pin.sequence)
+        rows = np.flatnonzero(self.exists[: self.rows])
+        for start in range(0, rows.size, ROWS_AT_ONCE):
+            self.entities.mark_seen(rows[start : start + ROWS_AT_ONCE], self.pin.sequence)
+            yield
         for array in (self.cells, self.present, self.exists, self.share, self.times):
             array.setflags(write=False)
         self.frozen = True

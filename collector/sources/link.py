@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 from collector.sources.addresses import is_ip
 from collector.sources.http1 import RECORD, Reading
+from collector.sources.pace import Pace
 from collector.sources.tls import KubeletIdentity, Peer
 
 _READS_A_TURN: Final = 64
@@ -52,15 +53,18 @@ class DisconnectedError(Exception):
         self.untouched: Final = untouched
 
 
-async def connect(peer: Peer, identity: KubeletIdentity | None) -> "Link":
-    """A link to `peer`; with `identity` it is TLS, and the other side is who it should be. Raises NotConnectedError."""
+async def connect(peer: Peer, identity: KubeletIdentity | None, pace: Pace) -> "Link":
+    """A link to `peer`; with `identity` it is TLS, and the other side is who it should be. Raises NotConnectedError.
+
+    Handshakes keep to `pace`.
+    """
     if is_ip(peer.address):
         family = socket.AF_INET6 if ":" in peer.address else socket.AF_INET
-        return await _connect(family, (peer.address, peer.port), peer, identity)
+        return await _connect(family, (peer.address, peer.port), peer, identity, pace)
     error: NotConnectedError | None = None
     for family, place in await _resolved(peer):
         try:
-            return await _connect(family, place, peer, identity)
+            return await _connect(family, place, peer, identity, pace)
         except NotConnectedError as fault:
             error = fault
     raise error or NotConnectedError(socket.gaierror(socket.EAI_NONAME, "the name has no address"))
@@ -76,7 +80,9 @@ async def _resolved(peer: Peer) -> list[tuple[socket.AddressFamily, Any]]:
     return [(family, place) for family, _, _, _, place in found]
 
 
-async def _connect(family: socket.AddressFamily, place: Any, peer: Peer, identity: KubeletIdentity | None) -> "Link":
+async def _connect(
+    family: socket.AddressFamily, place: Any, peer: Peer, identity: KubeletIdentity | None, pace: Pace
+) -> "Link":
     sock: socket.socket | None = None
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -88,7 +94,7 @@ async def _connect(family: socket.AddressFamily, place: Any, peer: Peer, identit
         _raise_fault(sock)
         if identity is not None:
             sock = tls = identity.wrap(sock, peer)
-            await _handshake(tls)
+            await _handshake(tls, pace)
             identity.admit(tls, peer)
         return Link(sock)
     except BaseException as error:
@@ -128,10 +134,10 @@ async def _ready(descriptor: int, *, to_write: bool = False) -> None:
             loop.remove_reader(descriptor)
 
 
-async def _handshake(tls: ssl.SSLSocket) -> None:
+async def _handshake(tls: ssl.SSLSocket, pace: Pace) -> None:
     while True:
         try:
-            tls.do_handshake()
+            await pace.run(tls.do_handshake)
         except ssl.SSLWantReadError:
             await _ready(tls.fileno())
         except ssl.SSLWantWriteError:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from collector.sources.link import Link, connect
+from collector.sources.pace import Pace
 from collector.sources.tls import KubeletIdentity, Peer
 
 IDLE_LIMIT: Final = 80.0
@@ -23,13 +24,14 @@ class LinkPool:
         self._retired: set[Link] = set()
         """Of those in use: not to be kept."""
         self._sweeping: asyncio.TimerHandle | None = None
+        self._pace = Pace()
 
     async def take(self, peer: Peer) -> Link:
         """A link to `peer`, new if its `idle_since` is 0. Give it back. Raises NotConnectedError."""
         if self._places is not None:
             await self._places.acquire()
         try:
-            link = self._kept(peer) or await connect(peer, self._identity)
+            link = self._kept(peer) or await connect(peer, self._identity, self._pace)
         except BaseException:
             if self._places is not None:
                 self._places.release()

@@ -109,12 +109,14 @@ class ScrapeManager:
         )
         self._entities = entities
         self._metrics = metrics
+        self._nodes = nodes
         self._clock = clock
         self.report = ScrapeReport()
 
     async def scrape(self, start: int, end: int) -> DataBatch:
         """The batch of the window from `start` to `end` (ns since the epoch)."""
-        batch, addition = DataBatch(self._entities, self._metrics, end), self._rounds.plan.addition
+        batch = DataBatch(self._entities, self._metrics, end, nodes=len(self._nodes.items))
+        addition = self._rounds.plan.addition
         gathering = _Gathering(Intake(batch))
         if addition is not None:
             gathering.expect_additions()
