@@ -187,6 +187,7 @@ class DataBatch:
         self.frozen = False
         self.rows = 0
         """Rows below this may exist here; set by `freeze`."""
+        entities.identities.expect(ROWS_A_NODE * nodes)
         expected = max(entities.size, ROWS_A_NODE * nodes)
         self._capacity = 1 << max(12, (2 * expected - 1).bit_length())
         self._allocate()

@@ -6,6 +6,7 @@ computed takes more than a millisecond each.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -21,6 +22,7 @@ class Pace:
     def __init__(self) -> None:
         self._gate = asyncio.Lock()
         self._computed = 0.0
+        self._later: deque[Callable[[], None]] = deque()
 
     async def run(self, compute: Callable[[], T]) -> T:
         """What `compute` returns or raises, in the turn of this one, which comes in the order of the calls."""
@@ -31,6 +33,25 @@ class Pace:
                 self._computed = 0.0
                 await asyncio.sleep(0)
             return self._timed(compute)
+
+    def later(self, compute: Callable[[], None]) -> None:
+        """Call it soon, in the order of these calls; it raises nothing."""
+        self._later.append(compute)
+        if len(self._later) == 1:
+            asyncio.get_running_loop().call_soon(self._some)
+
+    def finish(self) -> None:
+        """Call at once what is to be called later."""
+        while self._later:
+            self._later.popleft()()
+
+    def _some(self) -> None:
+        began = time.perf_counter()
+        while self._later:
+            if time.perf_counter() - began > SLICE_S:
+                asyncio.get_running_loop().call_soon(self._some)
+                return
+            self._later.popleft()()
 
     def _timed(self, compute: Callable[[], T]) -> T:
         began = time.perf_counter()

@@ -51,7 +51,7 @@ class LinkPool:
                 if links:
                     self._idle[peer] = links
                 return link
-            link.close()
+            self._pace.later(link.close)
         return None
 
     def give(self, peer: Peer, link: Link) -> None:
@@ -82,7 +82,7 @@ class LinkPool:
     def _close_idle(self) -> None:
         for links in self._idle.values():
             for link in links:
-                link.close()
+                self._pace.later(link.close)
         self._idle.clear()
 
     def close(self) -> None:
@@ -91,6 +91,7 @@ class LinkPool:
             self._sweeping.cancel()
             self._sweeping = None
         self._close_idle()
+        self._pace.finish()
         for link in tuple(self._used):
             link.abort()
 
@@ -101,8 +102,8 @@ class LinkPool:
         for peer, links in tuple(self._idle.items()):
             for link in links:
                 if now - link.idle_since > IDLE_LIMIT:
-                    link.close()
-            kept = [link for link in links if not link.closed]
+                    self._pace.later(link.close)
+            kept = [link for link in links if not link.closed and now - link.idle_since <= IDLE_LIMIT]
             if kept:
                 self._idle[peer] = kept
             else:

@@ -23,6 +23,8 @@ from collector.sources.rounds import Fetch, Question, Rounds, Scraped, ScrapeRep
 DECODED_TOGETHER = 32
 """Answers decoded in one go, some 8 ms, or 20 where the extension is missing: between two fetches the processor's
 caches forget the decoder, and it then takes twice as long. With more, clients would wait longer than they gain."""
+FIRST_TOGETHER = 8
+"""The same in the first round: nearly all rows are new then, and names are looked up one by one."""
 
 
 class _Gathering:
@@ -112,6 +114,7 @@ class ScrapeManager:
         self._nodes = nodes
         self._clock = clock
         self.report = ScrapeReport()
+        self._asked = False
 
     async def scrape(self, start: int, end: int) -> DataBatch:
         """The batch of the window from `start` to `end` (ns since the epoch)."""
@@ -135,7 +138,10 @@ class ScrapeManager:
 
         together = self._rounds.plan.first.decode_together if addition is None else None
         self.report = await self._rounds.ask(
-            start, end, take, together=DECODED_TOGETHER, place=place if together is not None else None
+            *(start, end, take),
+            together=DECODED_TOGETHER if self._asked else FIRST_TOGETHER,
+            place=place if together is not None else None,
         )
+        self._asked = True
         gathering.flush()
         return batch
