@@ -96,8 +96,9 @@ class LabeledTable:
         end = self.row.size
         size = end + sum(row.size for row, _, _ in pieces)
         row, label = np.empty(size, np.int32), np.empty(size, np.int32)
-        values = np.empty((len(self.group.metrics), size), np.int64)
-        present = np.empty(values.shape, np.bool_)
+        # Small pages: a step that is the first to write to some huge ones would wait until they are cleared.
+        values = _untouched((len(self.group.metrics), size), INT64)
+        present = _untouched(values.shape, np.bool_)
         row[:end], label[:end], values[:, :end], present[:, :end] = self.row, self.label, self.values, self.present
         rested = end
         while pieces:  # each is let go of once it is copied
@@ -105,7 +106,7 @@ class LabeledTable:
             start, end, given = end, end + piece_row.size, len(piece)
             row[start:end], label[start:end] = piece_row, piece_label
             values[:given, start:end], values[given:, start:end] = piece, -1
-            present[:given, start:end], present[given:, start:end] = piece >= 0, False
+            present[:given, start:end] = piece >= 0
             if end - rested >= LABELS_AT_ONCE:
                 rested = end
                 yield

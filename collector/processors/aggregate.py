@@ -18,6 +18,9 @@ from collector.processors.stepped import Stepped
 
 Rows = NDArray[np.intp]
 
+ROWS_AT_ONCE = 65_536
+"""Summands added in one step: some milliseconds."""
+
 
 def _sum(
     batch: DataBatch,
@@ -32,7 +35,7 @@ def _sum(
 
     A metric that no row has stays absent in the target. Where `whole` (parallel to `targets`) is True, a target that
     already has the metric keeps its value; elsewhere what it has counts as one more summand. Of the network metrics
-    only rows with `own_traffic` are summed. A step is one metric.
+    only rows with `own_traffic` are summed. A step is one metric, or a part of its rows.
     """
     for m, metric in batch.metrics:
         if not metric.summed_into(into):
@@ -44,11 +47,12 @@ def _sum(
             adding &= ~(whole & batch.present[m, targets])
         if not adding.any():
             continue
-        column, to = batch.column(m), targets[adding]
+        column, to, summands = batch.column(m), targets[adding], rows[adding]
         column[to[~batch.present[m, to]]] = 0
-        np.add.at(column, to, column[rows[adding]])
         batch.present[m, to] = True
-        yield
+        for start in range(0, to.size, ROWS_AT_ONCE):
+            np.add.at(column, to[start : start + ROWS_AT_ONCE], column[summands[start : start + ROWS_AT_ONCE]])
+            yield
 
 
 class PodAggregator(Stepped):

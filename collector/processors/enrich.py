@@ -23,7 +23,7 @@ from collector.processors.stepped import Stepped
 
 NOT_GIVEN = -1
 
-PODS_AT_ONCE = 2_048
+PODS_AT_ONCE = 512
 """Pods applied in one step: some ten milliseconds."""
 
 NAMES_AT_ONCE = 8_192
@@ -115,10 +115,11 @@ class PodEnricher(Stepped):
         pods = rows.tolist()
         found = [get((names[space], names[pod])) for pod, space in zip(pods, spaces, strict=True)]
         self._applied[rows] = entities.generation[rows]
+        before = rows[self._known[rows]]
         self._known[rows] = [pod is not None for pod in found]
         entities.host_network[rows] = [pod is not None and pod.host_network for pod in found]
         entities.set_many_own_labels(pods, self._labels_of(found))
-        forgotten = self._unspecify(entities, rows)
+        forgotten = self._unspecify(entities, before)
         specs = [spec for pod in found if pod is not None for spec in pod.containers]
         containers = np.array(
             entities.container_rows(
@@ -150,6 +151,8 @@ class PodEnricher(Stepped):
 
     def _unspecify(self, entities: EntityTable, pods: NDArray[np.intp]) -> NDArray[np.intp]:
         """Forget the specifications of the containers of `pods`; returns the rows of these containers."""
+        if not pods.size:  # as in the first tick: no need to look at all rows for each bite of it
+            return pods
         n = entities.size
         of_pods = np.zeros(n, np.bool_)
         of_pods[pods] = True
