@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, cast
@@ -269,6 +270,10 @@ class Link:
         assert answered is not None
         if answered.done():  # the answer is there, or the exchange was given up: its task has not run yet
             return
+        pace = self._pace
+        if not pace.may_read():  # what there is to read is there in the next turn too, and said again
+            return
+        began = time.perf_counter()
         try:
             self._read_on(reading, answered)
         except (ssl.SSLWantReadError, BlockingIOError):
@@ -277,6 +282,8 @@ class Link:
             self._cut(reading, error)
         except Exception as error:  # noqa: BLE001  whatever it is, the exchange ends with it
             self._end(error)
+        finally:
+            pace.has_read(time.perf_counter() - began)
 
     def _read_on(self, reading: Reading, answered: asyncio.Future[None]) -> None:
         """Read until the answer is there, nothing more is, or others are to have their turn."""

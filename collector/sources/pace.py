@@ -13,6 +13,10 @@ from typing import Final, TypeVar
 SLICE_S: Final = 0.004
 """Longest computation, in seconds, between two turns of the event loop; the last one may overrun it."""
 
+READ_S: Final = 0.004
+"""Longest reading from all connections, in seconds, in one turn; what is left is read in the next one. Without a limit
+all kubelets that have answered are read from in one turn: turns of 27 ms instead of 13, for the same CPU time."""
+
 T = TypeVar("T")
 
 
@@ -23,6 +27,7 @@ class Pace:
         self._gate = asyncio.Lock()
         self._computed = 0.0
         self._later: deque[Callable[[], None]] = deque()
+        self._read_s = 0.0
 
     async def run(self, compute: Callable[[], T]) -> T:
         """What `compute` returns or raises, in the turn of this one, which comes in the order of the calls."""
@@ -44,6 +49,19 @@ class Pace:
         """Call at once what is to be called later."""
         while self._later:
             self._later.popleft()()
+
+    def may_read(self) -> bool:
+        """Whether there is time left in this turn to read from another connection."""
+        return self._read_s < READ_S
+
+    def has_read(self, seconds: float) -> None:
+        """So long has been read."""
+        if not self._read_s:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._read_s += seconds
+
+    def _next_turn(self) -> None:
+        self._read_s = 0.0
 
     def _some(self) -> None:
         began = time.perf_counter()
