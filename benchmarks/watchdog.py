@@ -83,6 +83,7 @@ class Watchdog:
                 frame = sys._current_frames().get(self._thread)
                 if frame is not None:
                     self._seen[_said(frame)] += 1
+                del frame  # or all that its functions hold would stay until the next look
 
     def _collected(self, phase: str, about: dict[str, int]) -> None:
         if phase == "start":

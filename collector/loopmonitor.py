@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-BUSY_S = 0.01
+BUSY_S = 0.004
 """Between two looks while there is something to do. A block is seen short by this at most."""
 REST_S = 0.05
 """The same while there is nothing: waking up for nothing would cost a small cluster as much as its cycles."""
+QUIET_S = 1.0
+"""So long nothing is to have been done before the loop counts as at rest: a cycle has pauses of its own."""
 BUSY_SHARE = 0.05
 """Share of a core from which on the loop counts as busy."""
 NOTABLE_S = 0.01
@@ -15,7 +17,7 @@ NOTABLE_S = 0.01
 
 
 class LoopMonitor:
-    """Asks to be woken every 10 ms, at rest every 50 ms, and reports by how much it was late.
+    """Asks to be woken every 4 ms, at rest every 50 ms, and reports by how much it was late.
 
     Whoever became ready while the loop was busy waited as long, so the lateness is what clients feel; it includes what
     the process waited for a core.
@@ -25,7 +27,7 @@ class LoopMonitor:
         self._blocked = blocked
         self._loop: asyncio.AbstractEventLoop | None = None
         self._handle: asyncio.TimerHandle | None = None
-        self._due = self._cpu = self._looked = 0.0
+        self._due = self._cpu = self._looked = self._busy = 0.0
 
     def start(self) -> None:
         """Begin to watch the running loop."""
@@ -52,8 +54,9 @@ class LoopMonitor:
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         # Not by the loop's own clock: that one stands still while the loop works.
         now, cpu = time.monotonic(), time.thread_time()
-        busy = cpu - self._cpu >= BUSY_SHARE * (now - self._looked)
+        if cpu - self._cpu >= BUSY_SHARE * (now - self._looked):
+            self._busy = now
         self._cpu, self._looked = cpu, now
-        period = BUSY_S if busy else REST_S
+        period = BUSY_S if now - self._busy < QUIET_S else REST_S
         self._due = now + period
         self._handle = loop.call_later(period, self._look)

@@ -23,7 +23,7 @@ class Ordered(Protocol):
 
 T = TypeVar("T", bound=Ordered)
 
-BITE = 8_192
+BITE = 2_048
 """Names handled between two looks at the event loop: some milliseconds."""
 
 

@@ -4,6 +4,7 @@ And MetricSet, a row of it seen as an object.
 """
 
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -16,6 +17,11 @@ from collector.core.metrics import FLOAT64, GROUPS, INT64, Clock, Kind, LabeledG
 from collector.core.visibility import EVERYTHING, Visibility
 
 Column = NDArray[np.int64] | NDArray[np.float64]
+
+ROWS_A_NODE = 96
+"""Room a new batch has for each node it will hear of: a node of 30 pods with two containers each has 91 rows."""
+ROWS_AT_ONCE = 32_768
+"""Rows and label sets marked between two looks at the event loop: some milliseconds."""
 
 
 def _untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -210,7 +216,8 @@ class DataBatch:
     The writer is the pipeline, alone, until `freeze()`; from then on every array is read-only and may be shared.
     """
 
-    def __init__(self, entities: EntityTable, metrics: MetricTable, timestamp: int) -> None:
+    def __init__(self, entities: EntityTable, metrics: MetricTable, timestamp: int, *, nodes: int = 0) -> None:
+        """`nodes` is how many it will hear of. Room that is not used costs nothing, growing copies everything."""
         self.entities = entities
         self.metrics = metrics
         self.timestamp = timestamp
@@ -219,7 +226,9 @@ class DataBatch:
         self.frozen = False
         self.rows = 0
         """Rows below this may exist here; set by `freeze`."""
-        self._capacity = 1 << max(12, (2 * entities.size - 1).bit_length())
+        entities.identities.expect(ROWS_A_NODE * nodes)
+        expected = max(entities.size, ROWS_A_NODE * nodes)
+        self._capacity = 1 << max(12, (2 * expected - 1).bit_length())
         self._allocate()
         lengths = entities.labels.lengths
         # A sixteenth more than last time: then none of them is moved before it is whole.
@@ -290,13 +299,25 @@ class DataBatch:
 
     def freeze(self) -> None:
         """End the writing: from here on the batch may be handed out. Marks its rows as seen in the entity table."""
+        for _ in self.freezing():
+            pass
+
+    def freezing(self) -> Iterator[None]:
+        """The same in steps of some milliseconds; the batch is frozen when they are over."""
         self.ensure_rows()
         self.exists[self.entities.cluster] = True
         for table in self.labeled.values():
+            table.join()
+            yield
+            for start in range(0, len(table), ROWS_AT_ONCE):
+                self.entities.labels.mark_seen(table.label[start : start + ROWS_AT_ONCE], self.pin.sequence)
+                yield
             table.freeze()
-            self.entities.labels.mark_seen(table.label, self.pin.sequence)
             self.entities.labels.lengths[table.group.name] = len(table)
-        self.entities.mark_seen(np.flatnonzero(self.exists[: self.rows]), self.pin.sequence)
+        rows = np.flatnonzero(self.exists[: self.rows])
+        for start in range(0, rows.size, ROWS_AT_ONCE):
+            self.entities.mark_seen(rows[start : start + ROWS_AT_ONCE], self.pin.sequence)
+            yield
         for array in (self.cells, self.present, self.exists, self.share, self.times):
             array.setflags(write=False)
         self.frozen = True

@@ -45,18 +45,23 @@ class Identities:
         else:
             self._fill(keys[:, 0], numbers)
 
+    def expect(self, numbers: int) -> None:
+        """Have slots for so many, that they need not be made anew again and again while the first ones come."""
+        if self._slots.size < _slots_for(numbers):
+            self._rebuild(numbers)
+
     def forget(self, numbers: int | list[int] | NDArray[np.int32]) -> None:
         """These numbers have no key any more."""
         known = np.atleast_1d(np.asarray(numbers, np.intp))
         self._owner[:, known[known < self._owner.shape[1]]] = 0
 
-    def _rebuild(self) -> None:
-        """Slots for the numbers that have an owner, an eighth of them filled, or little more.
+    def _rebuild(self, expected: int = 0) -> None:
+        """Slots for the numbers that have an owner, or `expected` ones, an eighth of them filled, or little more.
 
         Sparse, because it is the key that has to look furthest that costs: each further look is a round of calls.
         """
         numbers = np.flatnonzero(self._owner.any(axis=0)).astype(np.int32)
-        self._slots = np.full(max(1024, 1 << (7 * numbers.size).bit_length()), UNKNOWN, np.int32)
+        self._slots = np.full(max(1024, _slots_for(max(numbers.size, expected))), UNKNOWN, np.int32)
         self._used = 0
         self._fill(self._owner[0, numbers], numbers)
 
@@ -69,3 +74,7 @@ class Identities:
             self._slots[place[free]] = numbers[free]  # where several want one slot, one of them gets it
             left = self._slots[place] != numbers
             place, numbers = (place[left] + np.uint64(1)) & mask, numbers[left]
+
+
+def _slots_for(numbers: int) -> int:
+    return 1 << (7 * numbers).bit_length()

@@ -55,10 +55,7 @@ def pipeline_steps(
             began = time.perf_counter()
         processed(processor.name, spent + time.perf_counter() - began)
         yield
-    for table in batch.labeled.values():
-        table.join()
-        yield
-    batch.freeze()
+    yield from batch.freezing()
 
 
 def run_pipeline(

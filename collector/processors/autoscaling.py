@@ -22,6 +22,9 @@ _ALWAYS_WRITTEN = ("cpu", "memory")
 
 _UNKNOWN = Resources()
 
+NODES_AT_ONCE = 1_024
+"""Nodes labelled in one step: some ten milliseconds."""
+
 
 @dataclass(slots=True)
 class _Capacities:
@@ -49,7 +52,13 @@ class NodeAutoscalingEnricher(Stepped):
 
     def steps(self, batch: DataBatch) -> Iterator[None]:
         """Add the twelve node columns. Every ratio is of the allocatable amount, in spite of what the names promise."""
-        read = self._current(batch.entities)
+        entities = batch.entities
+        if self._outdated(entities):
+            names = list(entities.nodes)
+            yield from self._label(entities, names)
+            self._capacities = self._read(entities, names)
+        read = self._capacities
+        assert read is not None, "it has been outdated"
         here = read.known & batch.exists[read.rows]
         rows = read.rows[here]
         for i, resource in enumerate(RESOURCES):
@@ -65,24 +74,31 @@ class NodeAutoscalingEnricher(Stepped):
             _put(batch, f"{resource}/node_reservation", at, _integers(batch, f"{resource}/request", at) / of)
             yield
 
-    def _current(self, entities: EntityTable) -> _Capacities:
-        """The amounts of all node entities there are now; read again when a node or an entity is another one."""
+    def _outdated(self, entities: EntityTable) -> bool:
+        """Whether a node or its entity is another one than when the amounts were read."""
         read = self._capacities
-        if (
-            self._changes.take()
-            or read is None
-            or read.rows.size != len(entities.nodes)
-            or (entities.generation[read.rows] != read.generations).any()
-        ):
-            read = self._capacities = self._read(entities)
-        return read
+        if self._changes.take() or read is None or read.rows.size != len(entities.nodes):
+            self._capacities = None  # a tick that is abandoned leaves it to the next one
+        elif (entities.generation[read.rows] != read.generations).any():
+            self._capacities = None
+        return self._capacities is None
 
-    def _read(self, entities: EntityTable) -> _Capacities:
-        """Label the nodes anew and read their amounts."""
-        rows = list(entities.nodes.values())
-        found = [self._nodes.get(name) for name in entities.nodes]
-        entities.set_many_own_labels(rows, [{} if node is None else self._labels(node) for node in found])
-        at = np.array(rows, np.int64)
+    def _label(self, entities: EntityTable, names: Sequence[str]) -> Iterator[None]:
+        """Label these nodes anew."""
+        for start in range(0, len(names), NODES_AT_ONCE):
+            some = [name for name in names[start : start + NODES_AT_ONCE] if name in entities.nodes]
+            found = [self._nodes.get(name) for name in some]
+            entities.set_many_own_labels(
+                [entities.nodes[name] for name in some],
+                [{} if node is None else self._labels(node) for node in found],
+            )
+            yield
+
+    def _read(self, entities: EntityTable, names: Sequence[str]) -> _Capacities:
+        """Read the amounts of these nodes: of one that came since, labels are not set either."""
+        names = [name for name in names if name in entities.nodes]
+        found = [self._nodes.get(name) for name in names]
+        at = np.array([entities.nodes[name] for name in names], np.int64)
         return _Capacities(
             at,
             entities.generation[at],

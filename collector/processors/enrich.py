@@ -23,7 +23,7 @@ from collector.processors.stepped import Stepped
 
 NOT_GIVEN = -1
 
-PODS_AT_ONCE = 2_048
+PODS_AT_ONCE = 512
 """Pods applied in one step: some ten milliseconds."""
 
 NAMES_AT_ONCE = 8_192
@@ -69,7 +69,7 @@ class PodEnricher(Stepped):
         """Add requests, limits and restart counts; create the stub sets of 5.2."""
         entities, n = batch.entities, batch.rows
         self._changed.extend(self._changes.take())
-        self._grow(entities.size)
+        yield from self._growing(entities.size)
         while self._changed:  # what is left when a tick is abandoned is the next one's
             for namespace, name in self._changed[-NAMES_AT_ONCE:]:
                 row = entities.find_pod(namespace, name)
@@ -78,7 +78,7 @@ class PodEnricher(Stepped):
             del self._changed[-NAMES_AT_ONCE:]
             yield
         # Rows that came meanwhile are of later batches; the columns must reach them all the same.
-        self._grow(entities.size)
+        yield from self._growing(entities.size)
         pods = np.zeros(n, np.bool_)  # those of the batch, and those of its containers
         pods[batch.rows_of(Kind.POD)] = True
         pods[entities.parent[batch.rows_of(Kind.POD_CONTAINER)]] = True
@@ -115,10 +115,11 @@ class PodEnricher(Stepped):
         pods = rows.tolist()
         found = [get((names[space], names[pod])) for pod, space in zip(pods, spaces, strict=True)]
         self._applied[rows] = entities.generation[rows]
+        before = rows[self._known[rows]]
         self._known[rows] = [pod is not None for pod in found]
         entities.host_network[rows] = [pod is not None and pod.host_network for pod in found]
         entities.set_many_own_labels(pods, self._labels_of(found))
-        forgotten = self._unspecify(entities, rows)
+        forgotten = self._unspecify(entities, before)
         specs = [spec for pod in found if pod is not None for spec in pod.containers]
         containers = np.array(
             entities.container_rows(
@@ -150,6 +151,8 @@ class PodEnricher(Stepped):
 
     def _unspecify(self, entities: EntityTable, pods: NDArray[np.intp]) -> NDArray[np.intp]:
         """Forget the specifications of the containers of `pods`; returns the rows of these containers."""
+        if not pods.size:  # as in the first tick: no need to look at all rows for each bite of it
+            return pods
         n = entities.size
         of_pods = np.zeros(n, np.bool_)
         of_pods[pods] = True
@@ -174,15 +177,27 @@ class PodEnricher(Stepped):
                     self._columns[extended][containers[i]] = amount
 
     def _grow(self, rows: int) -> None:
+        for _ in self._growing(rows):
+            pass
+
+    def _growing(self, rows: int) -> Iterator[None]:
+        """Make room for so many rows, a column a step; `_applied` comes last, and says how many there is room for."""
         missing = rows - self._applied.size
         if missing <= 0:
             return
-        missing = max(missing, self._applied.size // 8)
-        self._applied = np.concatenate([self._applied, np.zeros(missing, np.int64)])
-        self._specified = np.concatenate([self._specified, np.zeros(missing, np.int64)])
-        self._known = np.concatenate([self._known, np.zeros(missing, np.bool_)])
-        for m, column in self._columns.items():
-            self._columns[m] = np.concatenate([column, np.full(missing, NOT_GIVEN, np.int64)])
+        size = self._applied.size + max(missing, self._applied.size // 8)
+        for m in tuple(self._columns):
+            self._columns[m] = _longer(self._columns[m], size, NOT_GIVEN)
+            yield
+        self._specified = _longer(self._specified, size, 0)
+        self._known = np.concatenate([self._known, np.zeros(max(0, size - self._known.size), np.bool_)])
+        yield
+        self._applied = _longer(self._applied, size, 0)
+
+
+def _longer(column: NDArray[np.int64], size: int, filled: int) -> NDArray[np.int64]:
+    """`column` and behind it, up to `size`, the value `filled`."""
+    return np.concatenate([column, np.full(max(0, size - column.size), filled, np.int64)])
 
 
 def _restarts_of(found: Sequence[Pod | None]) -> list[int]:

@@ -12,11 +12,14 @@ import errno
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 from collector.sources.addresses import is_ip
 from collector.sources.http1 import RECORD, Reading
+from collector.sources.pace import Pace
 from collector.sources.tls import KubeletIdentity, Peer
 
 _READS_A_TURN: Final = 64
@@ -52,15 +55,18 @@ class DisconnectedError(Exception):
         self.untouched: Final = untouched
 
 
-async def connect(peer: Peer, identity: KubeletIdentity | None) -> "Link":
-    """A link to `peer`; with `identity` it is TLS, and the other side is who it should be. Raises NotConnectedError."""
+async def connect(peer: Peer, identity: KubeletIdentity | None, pace: Pace) -> "Link":
+    """A link to `peer`; with `identity` it is TLS, and the other side is who it should be. Raises NotConnectedError.
+
+    Handshakes keep to `pace`.
+    """
     if is_ip(peer.address):
         family = socket.AF_INET6 if ":" in peer.address else socket.AF_INET
-        return await _connect(family, (peer.address, peer.port), peer, identity)
+        return await _connect(family, (peer.address, peer.port), peer, identity, pace)
     error: NotConnectedError | None = None
     for family, place in await _resolved(peer):
         try:
-            return await _connect(family, place, peer, identity)
+            return await _connect(family, place, peer, identity, pace)
         except NotConnectedError as fault:
             error = fault
     raise error or NotConnectedError(socket.gaierror(socket.EAI_NONAME, "the name has no address"))
@@ -76,27 +82,39 @@ async def _resolved(peer: Peer) -> list[tuple[socket.AddressFamily, Any]]:
     return [(family, place) for family, _, _, _, place in found]
 
 
-async def _connect(family: socket.AddressFamily, place: Any, peer: Peer, identity: KubeletIdentity | None) -> "Link":
+async def _connect(
+    family: socket.AddressFamily, place: Any, peer: Peer, identity: KubeletIdentity | None, pace: Pace
+) -> "Link":
     sock: socket.socket | None = None
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(BlockingIOError):
-            sock.connect(place)
+        sock = await pace.run(partial(_begun, family, place))
         await _ready(sock.fileno(), to_write=True)
         _raise_fault(sock)
         if identity is not None:
             sock = tls = identity.wrap(sock, peer)
-            await _handshake(tls)
+            await _handshake(tls, pace)
             identity.admit(tls, peer)
-        return Link(sock)
+        return Link(sock, pace)
     except BaseException as error:
         if sock is not None:
             sock.close()
         if isinstance(error, OSError):
             raise NotConnectedError(error) from error
         raise
+
+
+def _begun(family: socket.AddressFamily, place: Any) -> socket.socket:
+    """A socket that is about to be connected."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(place)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _raise_fault(sock: socket.socket) -> None:
@@ -128,10 +146,10 @@ async def _ready(descriptor: int, *, to_write: bool = False) -> None:
             loop.remove_reader(descriptor)
 
 
-async def _handshake(tls: ssl.SSLSocket) -> None:
+async def _handshake(tls: ssl.SSLSocket, pace: Pace) -> None:
     while True:
         try:
-            tls.do_handshake()
+            await pace.run(tls.do_handshake)
         except ssl.SSLWantReadError:
             await _ready(tls.fileno())
         except ssl.SSLWantWriteError:
@@ -145,11 +163,27 @@ async def _handshake(tls: ssl.SSLSocket) -> None:
 class Link:
     """An open connection: one request and its answer at a time."""
 
-    __slots__ = ("_answered", "_descriptor", "_loop", "_read", "_reading", "_socket", "closed", "idle_since", "room")
+    __slots__ = (
+        "_answered",
+        "_descriptor",
+        "_listens",
+        "_loop",
+        "_pace",
+        "_read",
+        "_reading",
+        "_socket",
+        "closed",
+        "idle_since",
+        "room",
+    )
 
-    def __init__(self, sock: socket.socket) -> None:
-        """`sock` is connected, without blocking and, if TLS, verified. The link closes it."""
+    def __init__(self, sock: socket.socket, pace: Pace) -> None:
+        """`sock` is connected, without blocking and, if TLS, verified. The link closes it.
+
+        What happens while it is idle may happen to all links at once, and is seen to at that `pace`.
+        """
         self._socket = sock
+        self._pace = pace
         self._descriptor = sock.fileno()
         self._loop = asyncio.get_running_loop()
         self._reading: Reading | None = None
@@ -165,7 +199,8 @@ class Link:
         """The event loop's time when it was given back to the pool; 0 before the first answer."""
         self.room = 4 * RECORD
         """What the last answer took of its buffer: the next of this kubelet will be about as large."""
-        self._loop.add_reader(self._descriptor, self._readable)
+        self._listens = False
+        self._listen()
 
     async def exchange(self, request: bytes, reading: Reading) -> None:
         """Send `request`, read its answer into `reading`; unless that ends well, the link is closed.
@@ -174,6 +209,7 @@ class Link:
         """
         self._reading, self._answered = reading, self._loop.create_future()
         try:
+            self._listen()
             self._write(request)
             await self._answered
         except BaseException:
@@ -226,12 +262,18 @@ class Link:
     def _readable(self) -> None:
         reading = self._reading
         if reading is None:
-            self._look()
+            self._listens = False
+            self._loop.remove_reader(self._descriptor)
+            self._pace.later(self._look)
             return
         answered = self._answered
         assert answered is not None
         if answered.done():  # the answer is there, or the exchange was given up: its task has not run yet
             return
+        pace = self._pace
+        if not pace.may_read():  # what there is to read is there in the next turn too, and said again
+            return
+        began = time.perf_counter()
         try:
             self._read_on(reading, answered)
         except (ssl.SSLWantReadError, BlockingIOError):
@@ -240,6 +282,8 @@ class Link:
             self._cut(reading, error)
         except Exception as error:  # noqa: BLE001  whatever it is, the exchange ends with it
             self._end(error)
+        finally:
+            pace.has_read(time.perf_counter() - began)
 
     def _read_on(self, reading: Reading, answered: asyncio.Future[None]) -> None:
         """Read until the answer is there, nothing more is, or others are to have their turn."""
@@ -265,11 +309,20 @@ class Link:
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(error)
 
+    def _listen(self) -> None:
+        """Be told of what there is to read."""
+        if not self._listens and not self.closed:
+            self._listens = True
+            self._loop.add_reader(self._descriptor, self._readable)
+
     def _look(self) -> None:
         """Something happened to an idle link: its end, or what nobody asked for; TLS's own messages are neither."""
+        if self.closed or self._listens:  # or it is in use again
+            return
         try:
             self._read(1, memoryview(bytearray(1)))
         except (ssl.SSLWantReadError, BlockingIOError):
+            self._listen()
             return
         except OSError:
             pass

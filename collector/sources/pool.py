@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from collector.sources.link import Link, connect
+from collector.sources.pace import Pace
 from collector.sources.tls import KubeletIdentity, Peer
 
 IDLE_LIMIT: Final = 80.0
@@ -23,13 +24,14 @@ class LinkPool:
         self._retired: set[Link] = set()
         """Of those in use: not to be kept."""
         self._sweeping: asyncio.TimerHandle | None = None
+        self._pace = Pace()
 
     async def take(self, peer: Peer) -> Link:
         """A link to `peer`, new if its `idle_since` is 0. Give it back. Raises NotConnectedError."""
         if self._places is not None:
             await self._places.acquire()
         try:
-            link = self._kept(peer) or await connect(peer, self._identity)
+            link = self._kept(peer) or await connect(peer, self._identity, self._pace)
         except BaseException:
             if self._places is not None:
                 self._places.release()
@@ -49,7 +51,7 @@ class LinkPool:
                 if links:
                     self._idle[peer] = links
                 return link
-            link.close()
+            self._pace.later(link.close)
         return None
 
     def give(self, peer: Peer, link: Link) -> None:
@@ -80,7 +82,7 @@ class LinkPool:
     def _close_idle(self) -> None:
         for links in self._idle.values():
             for link in links:
-                link.close()
+                self._pace.later(link.close)
         self._idle.clear()
 
     def close(self) -> None:
@@ -89,6 +91,7 @@ class LinkPool:
             self._sweeping.cancel()
             self._sweeping = None
         self._close_idle()
+        self._pace.finish()
         for link in tuple(self._used):
             link.abort()
 
@@ -99,8 +102,8 @@ class LinkPool:
         for peer, links in tuple(self._idle.items()):
             for link in links:
                 if now - link.idle_since > IDLE_LIMIT:
-                    link.close()
-            kept = [link for link in links if not link.closed]
+                    self._pace.later(link.close)
+            kept = [link for link in links if not link.closed and now - link.idle_since <= IDLE_LIMIT]
             if kept:
                 self._idle[peer] = kept
             else:

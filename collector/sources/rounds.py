@@ -163,6 +163,7 @@ class Rounds(Generic[S]):
 
         if self._prepare is not None:
             await self._prepare()
+        await self._roster.read()
         questions = self._questions()
         report.left_out = self._roster.left_out
         try:

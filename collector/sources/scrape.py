@@ -24,6 +24,8 @@ from collector.sources.rounds import Fetch, Question, Rounds, Scraped, ScrapeRep
 DECODED_TOGETHER = 32
 """Answers decoded in one go, some 8 ms, or 20 where the extension is missing: between two fetches the processor's
 caches forget the decoder, and it then takes twice as long. With more, clients would wait longer than they gain."""
+FIRST_TOGETHER = 8
+"""The same in the first round: nearly all rows are new then, and names are looked up one by one."""
 
 
 class _Gathering:
@@ -113,12 +115,15 @@ class ScrapeManager:
         self._max_entities = max_entities
         self._entities = entities
         self._metrics = metrics
+        self._nodes = nodes
         self._clock = clock
         self.report = ScrapeReport()
+        self._asked = False
 
     async def scrape(self, start: int, end: int) -> DataBatch:
         """The batch of the window from `start` to `end` (ns since the epoch)."""
-        batch, addition = DataBatch(self._entities, self._metrics, end), self._rounds.plan.addition
+        batch = DataBatch(self._entities, self._metrics, end, nodes=len(self._nodes.items))
+        addition = self._rounds.plan.addition
         gathering = _Gathering(Intake(batch))
         if addition is not None:
             gathering.expect_additions()
@@ -137,7 +142,10 @@ class ScrapeManager:
 
         together = self._rounds.plan.first.decode_together if addition is None else None
         self.report = await self._rounds.ask(
-            start, end, take, together=DECODED_TOGETHER, place=place if together is not None else None
+            *(start, end, take),
+            together=DECODED_TOGETHER if self._asked else FIRST_TOGETHER,
+            place=place if together is not None else None,
         )
+        self._asked = True
         gathering.flush()
         return batch
