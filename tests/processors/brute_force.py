@@ -73,6 +73,8 @@ class BruteForce:
 
     def __init__(self) -> None:
         self._previous: tuple[int, Batch] | None = None
+        self._refused: tuple[int, Batch] | None = None
+        """The latest one, if its timestamp was not later than the previous one's."""
 
     def tick(
         self,
@@ -104,7 +106,11 @@ class BruteForce:
             self._previous = (timestamp, batch)
             return
         before, previous = self._previous
+        refused, self._refused = self._refused, None
+        if timestamp <= before and refused is not None and timestamp > refused[0]:
+            before, previous = refused  # the clock was set back, and stays there
         if timestamp <= before:
+            self._refused = timestamp, batch
             return
         self._previous = (timestamp, batch)
         for key, new in batch.items():
