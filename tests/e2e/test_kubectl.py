@@ -40,7 +40,9 @@ class Front:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession()
-        self._runner = web.ServerRunner(web.Server(self._pass_on))
+        # As an aggregator: a client that goes ends what was asked for it. The rest is not waited for.
+        passing = web.Server(self._pass_on, handler_cancellation=True)
+        self._runner = web.ServerRunner(passing, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.port = self._runner.addresses[0][1]
