@@ -18,15 +18,19 @@ from collector.errors import ABOUT_US, ExportError
 from sinks.influxdb import policy, types
 from sinks.influxdb.layout import Place
 from sinks.influxdb.options import InfluxdbOptions
-from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, server_words, unreachable
+from sinks.influxdb.wire import (
+    ATTEMPTS,
+    CONTENT_TYPE,
+    Lines,
+    compressed,
+    is_forgotten,
+    refusal,
+    server_words,
+    unreachable,
+)
 
 ANSWER_LIMIT = 1 << 20
 """Bytes read of any answer."""
-
-WITH_HEADERS = 4_096
-"""Bytes of a body that go with the headers, into which aiohttp copies them."""
-
-CONTENT_TYPE = "text/plain; charset=utf-8"
 
 _logger = logging.getLogger(__name__)
 
@@ -217,7 +221,7 @@ class WireV1:
                     method,
                     f"{self._url}{path}",
                     params=params,
-                    data=_Lines(body) if body else None,
+                    data=Lines(body) if body else None,
                     headers=headers,
                     allow_redirects=False,
                 ) as answer:
@@ -248,24 +252,6 @@ class _UnmanagedError(Exception):
 
 class _StatementError(ExportError):
     """The server did not run an InfluxQL statement."""
-
-
-class _Lines(aiohttp.Payload):
-    """A body as it is: for bytes of this size aiohttp has a warning, of a file it makes and sends pieces of 64 KiB."""
-
-    _value: bytes
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__(body, content_type=CONTENT_TYPE)
-        self._size = len(body)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self._value.decode(encoding, errors)
-
-    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
-        view = memoryview(self._value)
-        await writer.write(view[:WITH_HEADERS])
-        await writer.write(view[WITH_HEADERS:])
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

@@ -6,6 +6,7 @@ The lines are handed over as bytes: the client's Point objects would cost more t
 import re
 import ssl
 from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
@@ -14,9 +15,24 @@ from influxdb_client.rest import ApiException
 
 from collector.errors import ExportError
 from sinks.influxdb.options import InfluxdbOptions
-from sinks.influxdb.wire import ATTEMPTS, compressed, is_forgotten, refusal, unreachable
+from sinks.influxdb.wire import ATTEMPTS, Lines, compressed, is_forgotten, refusal, unreachable
 
 _COMMENT = b"# is this written to?\n"
+
+
+class _Session:
+    """aiohttp's, of which influxdb-client uses this much; a body goes out as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        self._session = aiohttp.ClientSession(**options)
+
+    async def request(self, *, data: bytes | None = None, **request: Any) -> aiohttp.ClientResponse:
+        """As that of aiohttp."""
+        return await self._session.request(data=Lines(data) if data else None, **request)
+
+    async def close(self) -> None:
+        """As that of aiohttp."""
+        await self._session.close()
 
 
 class WireV2:
@@ -96,6 +112,7 @@ class WireV2:
                 connection_pool_maxsize=options.concurrency,
                 # Without one the client loads the system's CAs even where nothing is verified.
                 ssl_context=options.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                client_session_type=_Session,
                 client_session_kwargs={"cookie_jar": aiohttp.DummyCookieJar()},
             )
             if options.gzip:
