@@ -80,9 +80,20 @@ def checked_out(repository: Path, revision: str) -> Iterator[tuple[Path, ...]]:
         try:
             ours.mkdir()
             (ours / "benchmarks").symlink_to(ROOT / "benchmarks")
-            yield ours, tree
+            yield ours, built(tree, Path(directory, "built"))
         finally:
             _git(repository, "worktree", "remove", "--force", str(tree))
+
+
+def built(tree: Path, target: Path) -> Path:
+    """Where this tree is installed, its C extensions built; the tree itself where there is nothing to build."""
+    if not (tree / "pyproject.toml").exists():
+        return tree
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(tree)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RefusedError(f"{tree.name} cannot be built: {done.stderr.strip()[-500:]}")
+    return target
 
 
 def _git(repository: Path, *arguments: str) -> str:
