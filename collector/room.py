@@ -14,7 +14,7 @@ COARSE = 4
 """Of so many windows one is kept."""
 
 SETTLED = 5
-"""Before this batch what the start and the first ones took for a while is given back: 89 MiB of 5,000 nodes, in 12 ms."""
+"""Before this batch, what the start and the first ones took for a while is given back: 89 MiB of 5,000 nodes."""
 
 
 class Room:
