@@ -18,6 +18,7 @@ from aiohttp import web
 
 from collector.app import Collector
 from collector.core.entities import EntityTable
+from collector.core.metrics import Kind
 from collector.options import SECOND
 from collector.sim import SimConfig, SimulatedCluster
 from collector.sim.clock import ManualClock
@@ -124,7 +125,7 @@ async def test_with_pods_that_come_and_go_memory_does_not_grow(tmp_path: Path, m
                 await soak.run(WARM_TICKS)
                 sizes = await soak.run(TICKS - WARM_TICKS, LOOKS)
                 leak(monkeypatch)
-                leaking = await soak.run(16, LOOKS)
+                leaking = await soak.run(100, LOOKS)
             finally:
                 tracemalloc.stop()
     noise = NEW_PODS * OBJECT_BYTES / 2
@@ -133,12 +134,12 @@ async def test_with_pods_that_come_and_go_memory_does_not_grow(tmp_path: Path, m
 
 
 def leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep one small thing for each pod that is new."""
-    kept: dict[str, str] = {}
-    pod_row: Callable[..., int] = EntityTable.pod_row
+    """Keep one small thing for each pod and container that is new."""
+    kept: list[str] = []
+    create: Callable[..., int] = EntityTable._create
 
-    def keeping(self: EntityTable, namespace: str, name: str, *more: object) -> int:
-        kept[f"{namespace}/{name}"] = ""
-        return pod_row(self, namespace, name, *more)
+    def keeping(self: EntityTable, kind: Kind, parent: int, node: int, name: str) -> int:
+        kept.append(f"{kind} {name}")
+        return create(self, kind, parent, node, name)
 
-    monkeypatch.setattr(EntityTable, "pod_row", keeping)
+    monkeypatch.setattr(EntityTable, "_create", keeping)
