@@ -157,8 +157,9 @@ class Collector:
         if self.history is not None:
             self._closing.push_async_callback(self.history.stop)
         # First of all the port: a second collector on one machine fails here, before it asks anybody anything.
-        await self.api.start()
-        self._closing.push_async_callback(self.api.stop)
+        if options.main_port:
+            await self.api.start()
+            self._closing.push_async_callback(self.api.stop)
         entities, metrics = EntityTable(), MetricTable()
         restored = await self._go_on(entities, metrics)
         connection = await connect(

@@ -154,6 +154,12 @@ class Options:
         kind="duration",
         minimum=0,
     )
+    main_port: bool = _flag(
+        True,
+        "serve Heapster's API on --heapster-port, to everybody whom --tls-client-ca lets in; without it there is the "
+        "second server alone (--api-server)",
+        kind="bool",
+    )
     leader_elect: bool = _flag(
         False,
         "of several replicas one writes to the sinks they share, the holder of a Lease; all of them scrape and answer",
@@ -369,6 +375,8 @@ class Options:
                 f"--leader-elect-lease-duration {format_duration(self.leader_elect_lease_duration)}: each must be "
                 "longer than the one before it"
             )
+        if not self.main_port and not self.api_server:
+            found.append("--main-port=false leaves no server: give --api-server, or leave the main port on")
         if not self.source:
             found.append("no Kubernetes source: give exactly one --source, such as kubernetes.summary_api:")
         elif len(self.source) > 1:

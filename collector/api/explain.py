@@ -4,6 +4,7 @@ The views are `metrics.k8s.io` (`kubectl top`, autoscalers) and `model` (Heapste
 what the same views are written from, when it is asked for; nothing is kept for it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -83,7 +84,7 @@ def explain_node(context: Context, request: Request) -> Document:
     }
 
 
-class _View:
+class _View(ABC):
     """One view. Subclasses know what it is written from: `_found` says whether an entity is in it, and if not, why."""
 
     def __init__(self, context: Context) -> None:
@@ -140,11 +141,13 @@ class _View:
                 return batch.timestamp
         return 0
 
+    @abstractmethod
     def _of_pod(self, namespace: str, name: str, pod: Pod | None) -> Verdict:
-        raise NotImplementedError
+        """Whether the pod is in the view, and if not, what of it is missing."""
 
+    @abstractmethod
     def _of_node(self, name: str) -> Verdict:
-        raise NotImplementedError
+        """The same of a node."""
 
 
 class _Model(_View):

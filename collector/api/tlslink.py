@@ -143,7 +143,7 @@ class TlsLink(asyncio.Protocol, asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        """Not in TLS."""
+        """Not in TLS; this is how asyncio's transports say so."""
         raise NotImplementedError
 
     def can_write_eof(self) -> bool:

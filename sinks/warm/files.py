@@ -25,7 +25,8 @@ UNREADABLE = (
     OSError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError,
     NotImplementedError, zipfile.BadZipFile, zlib.error, msgspec.MsgspecError, OtherLayoutError,
 )  # fmt: skip
-"""What reading a damaged archive, or one of another version, may end with."""
+"""What reading a damaged archive, or one of another version, may end with; of NotImplementedError zipfile
+is the author, where the method of compression is damaged."""
 
 
 def runs(directory: Path) -> list[Path]:

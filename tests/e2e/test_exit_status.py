@@ -59,6 +59,7 @@ def test_a_command_line_that_cannot_be_read_ends_with_usage_and_status_2(argumen
         (["--source=kubernetes:?inClusterConfig=false"], "no API server"),
         ([SOURCE, "--metric-resolution=4999ms"], "--metric-resolution is 4.999s"),
         ([SOURCE, "--tls-cert=pem"], "--tls-key"),
+        ([SOURCE, "--main-port=false"], "--main-port=false leaves no server"),
         ([SOURCE, "--tls-client-ca=pem"], "--tls-client-ca"),
         ([SOURCE, "--store-label=hostname"], "--store-label would replace the built-in label hostname"),
         ([SOURCE, "--sink=nowhere:"], "sink 'nowhere' is not known"),

@@ -75,6 +75,15 @@ async def collecting(folder: Path, *, sim: dict[str, Any] | None = None, **chang
             yield cluster, collector
 
 
+async def test_the_second_server_may_be_the_only_one(tmp_path: Path) -> None:
+    async with collecting(tmp_path, main_port=False) as (cluster, collector):
+        await light_round(cluster, collector)
+        await light_round(cluster, collector, later=15)
+        assert not collector.api.listening
+        assert collector.secure is not None
+        assert len(await usage(collector)) > len(cluster.node_names)
+
+
 async def light_round(cluster: SimulatedCluster, collector: Collector, *, later: float = 0.0):
     """What the kubelets say after so many seconds, and the report of the round that reads it."""
     if later:

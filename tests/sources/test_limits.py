@@ -142,7 +142,6 @@ async def test_as_much_as_is_allowed_is_taken(what: str) -> None:
     assert source.report.answered == 1
 
 
-@pytest.mark.skipif(not AVAILABLE, reason="the extension was not built")
 def test_the_extension_counts_for_each_document_anew() -> None:
     bodies = [summary(f"n{i}", pod(f"p{i}", MOST)) for i in range(3)]
     group, accepted = decode_together([*bodies, TOO_MANY["containers"](MOST + 1)], READ_AT, MOST)
