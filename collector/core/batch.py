@@ -4,7 +4,7 @@ And MetricSet, a row of it seen as an object.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -59,14 +59,15 @@ class _Room(NamedTuple):
         )
 
 
-def _closed_up(wide: NDArray[Any], length: int) -> NDArray[Any]:
-    """The first `length` columns of `wide`, moved together so that they lie one row after the other."""
+def _closing_up(wide: NDArray[Any], length: int) -> Generator[None, None, NDArray[Any]]:
+    """The first `length` columns of `wide`, moved together so that they lie one row after the other; a row a step."""
     rows, room = wide.shape
     if length == room:
         return wide
     flat = wide.reshape(-1)
     for j in range(1, rows):
         flat[j * length : (j + 1) * length] = flat[j * room : j * room + length]
+        yield
     return flat[: rows * length].reshape(rows, length)
 
 
@@ -145,9 +146,16 @@ class LabeledTable:
 
     def join(self) -> None:
         """Show what was appended. No column is copied to another place than where it was written, or near it."""
+        for _ in self.joining():
+            pass
+
+    def joining(self) -> Iterator[None]:
+        """The same in steps; until they are over, nothing else may be done with the table."""
         end, room = self._end, self._room
         if end != self.row.size:
-            self._replace(room.row[:end], room.label[:end], _closed_up(room.values, end), _closed_up(room.present, end))
+            values = yield from _closing_up(room.values, end)
+            present = yield from _closing_up(room.present, end)
+            self._replace(room.row[:end], room.label[:end], values, present)
 
     def _replace(
         self,
@@ -307,7 +315,7 @@ class DataBatch:
         self.ensure_rows()
         self.exists[self.entities.cluster] = True
         for table in self.labeled.values():
-            table.join()
+            yield from table.joining()
             yield
             for start in range(0, len(table), ROWS_AT_ONCE):
                 self.entities.labels.mark_seen(table.label[start : start + ROWS_AT_ONCE], self.pin.sequence)
