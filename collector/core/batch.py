@@ -234,13 +234,15 @@ class DataBatch:
         self.frozen = False
         self.rows = 0
         """Rows below this may exist here; set by `freeze`."""
-        entities.identities.expect(ROWS_A_NODE * nodes)
+        entities.expect(ROWS_A_NODE * nodes)
         expected = max(entities.size, ROWS_A_NODE * nodes)
         self._capacity = 1 << max(12, (2 * expected - 1).bit_length())
         self._allocate()
         lengths = entities.labels.lengths
-        # A sixteenth more than last time: then none of them is moved before it is whole.
-        self.labeled = {group.name: LabeledTable(group, lengths.get(group.name, 0) * 17 // 16) for group in GROUPS}
+        # A sixteenth more than last time, or two a row: then none of them is moved before it is whole.
+        self.labeled = {
+            group.name: LabeledTable(group, lengths.get(group.name, 32 * expected // 17) * 17 // 16) for group in GROUPS
+        }
         self.rows = entities.size
 
     def ensure_rows(self) -> None:

@@ -25,7 +25,7 @@ from collector.turns import Turns
 DECODED_TOGETHER = 32
 """Answers decoded in one go, some 8 ms, or 20 where the extension is missing: between two fetches the processor's
 caches forget the decoder, and it then takes twice as long. With more, clients would wait longer than they gain."""
-FIRST_TOGETHER = 8
+FIRST_TOGETHER = 4
 """The same in the first round: nearly all rows are new then, and names are looked up one by one."""
 
 
