@@ -3,7 +3,6 @@
 And MetricSet, a row of it seen as an object.
 """
 
-import mmap
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from collector.core.entities import FREE, NULL, EntityTable
 from collector.core.metrics import FLOAT64, GROUPS, INT64, Clock, Kind, LabeledGroup, MetricTable
+from collector.core.pages import untouched
 from collector.core.visibility import EVERYTHING, Visibility
 
 Column = NDArray[np.int64] | NDArray[np.float64]
@@ -22,21 +22,6 @@ ROWS_A_NODE = 96
 """Room a new batch has for each node it will hear of: a node of 30 pods with two containers each has 91 rows."""
 ROWS_AT_ONCE = 32_768
 """Rows and label sets marked between two looks at the event loop: some milliseconds."""
-
-
-def _untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros that cost memory only where they are written.
-
-    Rows come in slabs of one kind, and most metrics belong to few kinds: with small pages most of a batch stays
-    untouched. NumPy's own zeros ask for huge pages, which would make one written cell cost 2 MiB.
-    """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if size < 1 << 20:
-        return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        pages.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 class _Room(NamedTuple):
@@ -52,10 +37,10 @@ class _Room(NamedTuple):
         """Room for `size` label sets."""
         wide = (metrics, size)
         return cls(
-            _untouched(wide[1:], np.int32),
-            _untouched(wide[1:], np.int32),
-            _untouched(wide, INT64),
-            _untouched(wide, np.bool_),
+            untouched(wide[1:], np.int32),
+            untouched(wide[1:], np.int32),
+            untouched(wide, INT64),
+            untouched(wide, np.bool_),
         )
 
 
@@ -264,11 +249,11 @@ class DataBatch:
 
     def _allocate(self) -> None:
         shape = (self.metrics.capacity, self._capacity)
-        self.cells: NDArray[np.int64] = _untouched(shape, INT64)
-        self.present: NDArray[np.bool_] = _untouched(shape, np.bool_)
-        self.exists: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
-        self.share: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
-        self.times: NDArray[np.int64] = _untouched((len(Clock), self._capacity), INT64)
+        self.cells: NDArray[np.int64] = untouched(shape, INT64)
+        self.present: NDArray[np.bool_] = untouched(shape, np.bool_)
+        self.exists: NDArray[np.bool_] = untouched(shape[1:], np.bool_)
+        self.share: NDArray[np.bool_] = untouched(shape[1:], np.bool_)
+        self.times: NDArray[np.int64] = untouched((len(Clock), self._capacity), INT64)
 
     # Columns.
 

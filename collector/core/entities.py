@@ -409,10 +409,6 @@ class EntityTable:
         first, self.size = self.size, self.size + SLAB
         if self.size > self.kind.size:
             self._grow(max(self.size, 2 * self.kind.size))
-        self.name.extend([""] * SLAB)
-        self.uid.extend([""] * SLAB)
-        self._own_labels.extend([_NO_LABELS] * SLAB)
-        self._children.extend([None] * SLAB)
         self._free[kind].extend(range(self.size - 1, first - 1, -1))  # popped from the lowest row on
 
     def _grow(self, rows: int) -> None:
@@ -425,3 +421,7 @@ class EntityTable:
         self.last_seen = np.concatenate([self.last_seen, np.zeros(grow, np.int64)])
         self.invented = np.concatenate([self.invented, np.zeros(grow, np.bool_)])
         self.host_network = np.concatenate([self.host_network, np.zeros(grow, np.bool_)])
+        self.name.extend([""] * grow)
+        self.uid.extend([""] * grow)
+        self._own_labels.extend([_NO_LABELS] * grow)
+        self._children.extend([None] * grow)

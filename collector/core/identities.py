@@ -8,6 +8,7 @@ lead there. A slot whose number has another owner by now leads nowhere, and so f
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.core.pages import untouched
 from collector.core.place import UNKNOWN, find
 
 __all__ = ["UNKNOWN", "Identities", "Keys"]
@@ -37,7 +38,7 @@ class Identities:
         keys = keys[::-1][last]
         highest = int(numbers[-1])
         if highest >= self._owner.shape[1]:
-            grown = np.zeros((2, max(highest + 1, 2 * self._owner.shape[1])), np.uint64)
+            grown = untouched((2, max(highest + 1, 2 * self._owner.shape[1])), np.uint64)
             grown[:, : self._owner.shape[1]] = self._owner
             self._owner = grown
         self._owner[:, numbers] = keys.T
@@ -62,7 +63,7 @@ class Identities:
         Sparse, because it is the key that has to look furthest that costs: each further look is a round of calls.
         """
         numbers = np.flatnonzero(self._owner.any(axis=0)).astype(np.int32)
-        self._slots = np.zeros(max(1024, _slots_for(max(numbers.size, expected))), np.int32)
+        self._slots = untouched((max(1024, _slots_for(max(numbers.size, expected))),), np.int32)
         self._used = 0
         self._fill(self._owner[0, numbers], numbers)
 
