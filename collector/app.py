@@ -40,6 +40,7 @@ from collector.sources.rounds import ScrapeReport
 from collector.sources.scrape import ScrapeManager
 from collector.sources.settings import SourceSettings
 from collector.sources.tokens import ClusterToken
+from collector.turns import Turns
 from collector.vitals import LIGHT, LOOP, LOOP_LIMIT_S, TICKS, Pulse, Vitals, stuck_limit
 from collector.wanted import built_sinks, label_copier, past_of, spool_limits, warm_sink
 from sinks.manager import Outcome, SinkManager
@@ -73,7 +74,8 @@ class Collector:
         # In Heapster's order: of several faults it is the first that is told.
         self._copier = label_copier(options)
         self.settings = SourceSettings.parse(options.source[0])
-        self.kubelets = Kubelets(options, self.settings)
+        turns = Turns()
+        self.kubelets = Kubelets(options, self.settings, turns)
         self.metrics = SelfMetrics(__version__)
         self.metrics.kubelet_identity(self.kubelets.mode, MODES)
         built = built_sinks(options)
@@ -113,6 +115,7 @@ class Collector:
             most_watches=options.api_max_watches,
             last_batch=None if self._stored else lambda: self._last_batch,
             vitals=self.vitals,
+            turns=turns,
             ledger=lambda: [sink.document() for sink in self.sinks.ledger()],
             kubelets=self.kubelets.states.document,
             kubelet=self.kubelets.states.document_of,
@@ -216,6 +219,7 @@ class Collector:
             addressing=self.kubelets.addressing,
             states=self.kubelets.states,
             max_entities=options.max_answer_entities,
+            turns=self.kubelets.turns,
         )
         self._manager = Manager(
             self._source,
@@ -223,10 +227,11 @@ class Collector:
             self.sinks.export,
             resolution_ns=options.metric_resolution,
             offset_ns=options.scrape_offset,
-            begins=self.room.make,
+            begins=self.room.begin,
             ticked=self._ticked,
             lost=self.metrics.tick_lost,
             clock=self._clock,
+            turns=self.kubelets.turns,
         )
         limit = stuck_limit(options.metric_resolution, options.scrape_timeout)
         self.vitals.watch(TICKS, Pulse("the cycle of collecting", self._manager.idle, limit))

@@ -15,6 +15,7 @@ from collector.sources.pins import FILE_NAME, Pins
 from collector.sources.settings import SourceSettings
 from collector.sources.tls import Identity
 from collector.sources.tokens import ClusterToken
+from collector.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,9 @@ MODES = ("verify", "pin", "insecure", "http")
 class Kubelets:
     """`client` asks them, `states` knows how each of them is. The constructor reads no file. Raises UsageError."""
 
-    def __init__(self, options: Options, settings: SourceSettings) -> None:
+    def __init__(self, options: Options, settings: SourceSettings, turns: Turns | None = None) -> None:
+        self.turns = turns or Turns()
+        """How long what is done with their answers may keep the event loop."""
         self._options = options
         self._settings = settings
         identity = identity_of(options, settings)
@@ -44,7 +47,7 @@ class Kubelets:
                 "the kubelets' certificates are NOT verified (--kubelet-insecure-tls, --kubelet-identity=insecure or "
                 "insecure=true): whoever stands in between reads the collector's token and invents what it likes"
             )
-        return KubeletClient(self.client_options(connection, token, nodes, state))
+        return KubeletClient(self.client_options(connection, token, nodes, state), self.turns)
 
     def client_options(
         self,

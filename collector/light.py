@@ -61,6 +61,7 @@ class LightCadence:
             addressing=kubelets.addressing,
             states=kubelets.states,
             max_entities=options.max_answer_entities,
+            turns=kubelets.turns,
         )
         self._metrics = metrics
         self._ended = ended

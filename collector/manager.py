@@ -5,20 +5,20 @@ A batch carries the end of its window as timestamp (behaviour reference, section
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from collector.cadence import Cadence, Words
 from collector.core.batch import DataBatch
 from collector.core.contracts import Source
+from collector.turns import Turns
 
 WORDS = Words("ticks", "batch", "--metric-resolution", "timestamps of batches are repeated from there")
 
 
 SLICE_S = 0.004
-"""Steps of processing go on for so long, in seconds, before the event loop gets a turn; the last one may overrun it.
-
-An answer to a client takes two or three turns of the loop."""
+"""Steps of processing go on for so long, in seconds, before the event loop gets a turn, or for less while it has
+clients; the last one may overrun it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Manager:
     The batches of overlapping ticks are processed one after the other, as processors need it: rates are differences to
     the batch before. Nobody sees a batch until its steps are over.
 
-    `begins` is called before each scrape: what is past its time then need not lie beside the new batch.
+    `begins` is awaited before each scrape: what is past its time then need not lie beside the new batch.
 
     `ticked` is told of each tick that gave a batch, `lost` of windows that gave none: why, `failed` or `skipped`, and
     how many.
@@ -54,11 +54,13 @@ class Manager:
         *,
         resolution_ns: int,
         offset_ns: int,
-        begins: Callable[[], None] = lambda: None,
+        begins: Callable[[], Awaitable[None]] | None = None,
         ticked: Callable[[Tick], None] = lambda _tick: None,
         lost: Callable[[str, int], None] = lambda _outcome, _windows: None,
         clock: Callable[[], float] = time.time,
+        turns: Turns | None = None,
     ) -> None:
+        self._turns = turns or Turns()
         self._source = source
         self._process = process
         self._export = export
@@ -81,7 +83,8 @@ class Manager:
     async def tick(self, end: int) -> Tick:
         """Collect the window that ends at `end` (ns since the epoch)."""
         began, cpu_began = time.perf_counter(), time.process_time()
-        self._begins()
+        if self._begins is not None:
+            await self._begins()
         batch = await self._source.scrape(end - self._resolution, end)
         async with self._processing:
             process_seconds = await self._processed(batch)
@@ -95,7 +98,7 @@ class Manager:
         spent, began = 0.0, time.perf_counter()
         for _ in self._process(batch):
             sliced = time.perf_counter() - began
-            if sliced >= SLICE_S:
+            if sliced >= self._turns.stretch(SLICE_S):
                 spent += sliced
                 await asyncio.sleep(0)
                 began = time.perf_counter()

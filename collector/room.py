@@ -1,5 +1,6 @@
 """Room for the next batch: the memory budget's levers on what the collector keeps."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from collector.api.exposition import ClusterText
@@ -18,7 +19,7 @@ SETTLED = 5
 
 
 class Room:
-    """`make` before each batch. Raises UsageError for a budget that is none."""
+    """`begin` before each batch. Raises UsageError for a budget that is none."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Room:
         self._store = store
         self._sinks = sinks
         self._light = light
-        self._made = 0
+        self._begun = 0
         self.budget = MemoryBudget(
             budget_of(flag, memory_limit),
             {
@@ -49,12 +50,17 @@ class Room:
             told=told,
         )
 
+    async def begin(self) -> None:
+        """`make`, without holding up the event loop while pages are given back. Raises MemoryShortError."""
+        await asyncio.to_thread(self._store.expire().clear)
+        self._begun += 1
+        if self._begun == SETTLED:
+            await asyncio.to_thread(give_back_memory)
+        self.make()
+
     def make(self) -> None:
         """Let go of what is past its time, and of more where memory is short. Raises MemoryShortError."""
         self._store.expire()
-        self._made += 1
-        if self._made == SETTLED:
-            give_back_memory()
         latest = self._store.latest()
         self.budget.look(batch_bytes(latest) if latest is not None and self.budget.limit else 0)
 

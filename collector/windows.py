@@ -102,7 +102,12 @@ class Windows:
             return self._free.pop()
         row = len(self._series)
         if row >= len(self._values):
-            grown = max(8, 2 * len(self._values)) - len(self._values)
-            self._values = np.concatenate([self._values, np.zeros((grown, LATEST), np.float32)])
-            self._moments = np.concatenate([self._moments, np.zeros((grown, LATEST), np.float32)])
+            self._values, self._moments = _twice(self._values), _twice(self._moments)
         return row
+
+
+def _twice(table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same with as many rows again, which cost nothing until they are written."""
+    grown = np.zeros((max(8, 2 * len(table)), table.shape[1]), np.float32)
+    grown[: len(table)] = table
+    return grown

@@ -18,6 +18,7 @@ from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
 from collector.errors import ScrapeError
 from collector.manager import SLICE_S, Manager
+from collector.turns import Turns
 
 S = 1_000_000_000
 EPOCH = 1_800_000_000
@@ -293,6 +294,27 @@ async def test_others_have_turns_while_a_batch_is_processed_and_nobody_sees_it_b
     assert len(turns) >= 5
     assert exported == [tick.batch]
     assert 5 * 2 * SLICE_S <= tick.process_seconds < tick.seconds
+
+
+async def test_each_step_ends_a_turn_while_a_client_waits_for_its_answer():
+    turns, seen, passed = Turns(), [], [0]
+
+    def quickly(batch: DataBatch) -> Iterator[None]:
+        for _ in range(4):
+            turns.asked()
+            seen.append(passed[0])
+            yield
+        batch.freeze()
+
+    async def other() -> None:
+        while True:
+            passed[0] += 1
+            await asyncio.sleep(0)
+
+    busy = asyncio.create_task(other())
+    await Manager(Source(), quickly, lambda _: None, resolution_ns=60 * S, offset_ns=0, turns=turns).tick(60 * S)
+    busy.cancel()
+    assert sorted(set(seen)) == seen, "a turn between any two steps"
 
 
 async def test_batches_of_overlapping_ticks_are_processed_one_after_the_other():

@@ -23,6 +23,7 @@ from collector.errors import HeapsterError
 from collector.history.contracts import History
 from collector.kube.listers import Listers
 from collector.selfmetrics import SelfMetrics
+from collector.turns import Turns
 from collector.vitals import Vitals
 
 Document: TypeAlias = "bool | float | str | Sequence[Document] | Mapping[str, Document] | None"
@@ -161,6 +162,8 @@ class Context:
 
     vitals: Vitals = field(default_factory=Vitals)
     """What probes ask of the process."""
+    turns: Turns = field(default_factory=Turns)
+    """Told of every request."""
 
     @property
     def visibility(self) -> Visibility:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -107,6 +107,7 @@ class ApiServer:
             self._gate.load()
         server = web.Server(
             self._serve,
+            request_factory=self._arrived,
             access_log=None,
             logger=_http_log(),
             max_line_size=MAX_HEAD_BYTES,
@@ -146,11 +147,17 @@ class ApiServer:
         reason = error.strerror or str(error)
         return f"cannot listen on {where}: {reason}; the address is {self._host_flag}, the port {self._flag}"
 
+    def _arrived(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        """A request, before its handler's turn."""
+        self._context.turns.asked()
+        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         outcome = await self._outcome(request)
         made = time.perf_counter()
-        response, sent = await (self._send_live if outcome.answer.live else _send)(request, outcome)
+        response, sent = await (self._send_live if outcome.answer.live else self._send)(request, outcome)
+        self._context.turns.served()
         self._context.metrics.http_request(
             outcome.handler,
             request.method if request.method in METHODS else "other",
@@ -193,6 +200,59 @@ class ApiServer:
                 await response.write_eof()
         return response, sent
 
+    async def _send(self, request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:
+        """Send an answer, or make it ready to be sent; how many bytes its body takes."""
+        answer = outcome.answer
+        headers = {"Content-Type": answer.content_type, "Server": "heapster", **answer.headers}
+        accepted = request.headers.get("Accept-Encoding", "")
+        encoding = _encoding(outcome, accepted)
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        compressor = Compressor(encoding)
+        if isinstance(answer.body, bytes):
+            return _whole(answer.status, compressor, answer.body, headers)
+        async with aclosing(answer.body) as chunks:  # type: ignore[type-var]  # every one of ours is a generator
+            start, ended = await _beginning(chunks)
+            if ended:
+                return _whole(answer.status, compressor, start, headers)
+            response = web.StreamResponse(status=answer.status, headers=headers)
+            return response, await self._stream(request, response, compressor, start, chunks)
+
+    async def _stream(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        compressor: Compressor,
+        start: bytes,
+        chunks: AsyncIterator[bytes],
+    ) -> int:
+        sent = 0
+
+        async def put(piece: bytes) -> None:
+            nonlocal sent
+            if piece:
+                await response.write(piece)
+                self._context.turns.served()
+                sent += len(piece)
+
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE_S):
+                await response.prepare(request)
+                if request.method != "HEAD":
+                    await put(compressor.compress(start))
+                    async for chunk in chunks:
+                        await put(compressor.compress(chunk))
+                    await put(compressor.flush())
+                await response.write_eof()
+        except TimeoutError:
+            log.warning(
+                "%s %s cut off: the client took over %.0f s to read", request.method, request.path, ANSWER_DEADLINE_S
+            )
+            _cut(request)
+        except ConnectionError:
+            log.debug("%s %s: the client went away", request.method, request.path)
+        return sent
+
 
 async def _pump(request: web.BaseRequest, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> int:
     sent = 0
@@ -214,25 +274,6 @@ async def _pump(request: web.BaseRequest, response: web.StreamResponse, chunks: 
             except ConnectionError:
                 break
     return sent
-
-
-async def _send(request: web.BaseRequest, outcome: Outcome) -> tuple[web.StreamResponse, int]:
-    """Send an answer, or make it ready to be sent; how many bytes its body takes."""
-    answer = outcome.answer
-    headers = {"Content-Type": answer.content_type, "Server": "heapster", **answer.headers}
-    accepted = request.headers.get("Accept-Encoding", "")
-    encoding = _encoding(outcome, accepted)
-    if encoding:
-        headers["Content-Encoding"] = encoding
-    compressor = Compressor(encoding)
-    if isinstance(answer.body, bytes):
-        return _whole(answer.status, compressor, answer.body, headers)
-    async with aclosing(answer.body) as chunks:  # type: ignore[type-var]  # every one of ours is a generator
-        start, ended = await _beginning(chunks)
-        if ended:
-            return _whole(answer.status, compressor, start, headers)
-        response = web.StreamResponse(status=answer.status, headers=headers)
-        return response, await _stream(request, response, compressor, start, chunks)
 
 
 def _encoding(outcome: Outcome, accepted: str) -> str | None:
@@ -263,40 +304,6 @@ async def _beginning(chunks: AsyncIterator[bytes]) -> tuple[bytes, bool]:
         if size >= WHOLE_BYTES:
             return b"".join(taken), False
     return b"".join(taken), True
-
-
-async def _stream(
-    request: web.BaseRequest,
-    response: web.StreamResponse,
-    compressor: Compressor,
-    start: bytes,
-    chunks: AsyncIterator[bytes],
-) -> int:
-    sent = 0
-
-    async def put(piece: bytes) -> None:
-        nonlocal sent
-        if piece:
-            await response.write(piece)
-            sent += len(piece)
-
-    try:
-        async with asyncio.timeout(ANSWER_DEADLINE_S):
-            await response.prepare(request)
-            if request.method != "HEAD":
-                await put(compressor.compress(start))
-                async for chunk in chunks:
-                    await put(compressor.compress(chunk))
-                await put(compressor.flush())
-            await response.write_eof()
-    except TimeoutError:
-        log.warning(
-            "%s %s cut off: the client took over %.0f s to read", request.method, request.path, ANSWER_DEADLINE_S
-        )
-        _cut(request)
-    except ConnectionError:
-        log.debug("%s %s: the client went away", request.method, request.path)
-    return sent
 
 
 def _http_log() -> logging.Logger:

@@ -161,7 +161,7 @@ look(const Table *table, uint64_t first, uint64_t second)
     uint64_t place = first & table->mask;
 
     for (uint64_t looks = 0; looks <= table->mask; looks++, place = (place + 1) & table->mask) {
-        int32_t number = table->slots[place];
+        int32_t number = ~table->slots[place]; /* an empty slot, 0, gives -1 */
 
         if (number < 0) {
             return -1;
@@ -183,7 +183,7 @@ look_for_all(const Table *table, const uint64_t *keys, Py_ssize_t count, int32_t
             SOON(table->slots + (keys[2 * i] & table->mask));
         }
         for (Py_ssize_t i = begin; i < end; i++) {
-            int32_t number = table->slots[keys[2 * i] & table->mask];
+            int32_t number = ~table->slots[keys[2 * i] & table->mask];
 
             if (number >= 0 && number < table->owners) {
                 SOON(table->first + number);

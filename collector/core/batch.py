@@ -3,8 +3,7 @@
 And MetricSet, a row of it seen as an object.
 """
 
-import mmap
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from collector.core.entities import FREE, NULL, EntityTable
 from collector.core.metrics import FLOAT64, GROUPS, INT64, Clock, Kind, LabeledGroup, MetricTable
+from collector.core.pages import untouched
 from collector.core.visibility import EVERYTHING, Visibility
 
 Column = NDArray[np.int64] | NDArray[np.float64]
@@ -22,21 +22,6 @@ ROWS_A_NODE = 96
 """Room a new batch has for each node it will hear of: a node of 30 pods with two containers each has 91 rows."""
 ROWS_AT_ONCE = 32_768
 """Rows and label sets marked between two looks at the event loop: some milliseconds."""
-
-
-def _untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros that cost memory only where they are written.
-
-    Rows come in slabs of one kind, and most metrics belong to few kinds: with small pages most of a batch stays
-    untouched. NumPy's own zeros ask for huge pages, which would make one written cell cost 2 MiB.
-    """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if size < 1 << 20:
-        return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        pages.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 class _Room(NamedTuple):
@@ -52,21 +37,22 @@ class _Room(NamedTuple):
         """Room for `size` label sets."""
         wide = (metrics, size)
         return cls(
-            _untouched(wide[1:], np.int32),
-            _untouched(wide[1:], np.int32),
-            _untouched(wide, INT64),
-            _untouched(wide, np.bool_),
+            untouched(wide[1:], np.int32),
+            untouched(wide[1:], np.int32),
+            untouched(wide, INT64),
+            untouched(wide, np.bool_),
         )
 
 
-def _closed_up(wide: NDArray[Any], length: int) -> NDArray[Any]:
-    """The first `length` columns of `wide`, moved together so that they lie one row after the other."""
+def _closing_up(wide: NDArray[Any], length: int) -> Generator[None, None, NDArray[Any]]:
+    """The first `length` columns of `wide`, moved together so that they lie one row after the other; a row a step."""
     rows, room = wide.shape
     if length == room:
         return wide
     flat = wide.reshape(-1)
     for j in range(1, rows):
         flat[j * length : (j + 1) * length] = flat[j * room : j * room + length]
+        yield
     return flat[: rows * length].reshape(rows, length)
 
 
@@ -145,9 +131,16 @@ class LabeledTable:
 
     def join(self) -> None:
         """Show what was appended. No column is copied to another place than where it was written, or near it."""
+        for _ in self.joining():
+            pass
+
+    def joining(self) -> Iterator[None]:
+        """The same in steps; until they are over, nothing else may be done with the table."""
         end, room = self._end, self._room
         if end != self.row.size:
-            self._replace(room.row[:end], room.label[:end], _closed_up(room.values, end), _closed_up(room.present, end))
+            values = yield from _closing_up(room.values, end)
+            present = yield from _closing_up(room.present, end)
+            self._replace(room.row[:end], room.label[:end], values, present)
 
     def _replace(
         self,
@@ -226,13 +219,15 @@ class DataBatch:
         self.frozen = False
         self.rows = 0
         """Rows below this may exist here; set by `freeze`."""
-        entities.identities.expect(ROWS_A_NODE * nodes)
+        entities.expect(ROWS_A_NODE * nodes)
         expected = max(entities.size, ROWS_A_NODE * nodes)
         self._capacity = 1 << max(12, (2 * expected - 1).bit_length())
         self._allocate()
         lengths = entities.labels.lengths
-        # A sixteenth more than last time: then none of them is moved before it is whole.
-        self.labeled = {group.name: LabeledTable(group, lengths.get(group.name, 0) * 17 // 16) for group in GROUPS}
+        # A sixteenth more than last time, or two a row: then none of them is moved before it is whole.
+        self.labeled = {
+            group.name: LabeledTable(group, lengths.get(group.name, 32 * expected // 17) * 17 // 16) for group in GROUPS
+        }
         self.rows = entities.size
 
     def ensure_rows(self) -> None:
@@ -254,11 +249,11 @@ class DataBatch:
 
     def _allocate(self) -> None:
         shape = (self.metrics.capacity, self._capacity)
-        self.cells: NDArray[np.int64] = _untouched(shape, INT64)
-        self.present: NDArray[np.bool_] = _untouched(shape, np.bool_)
-        self.exists: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
-        self.share: NDArray[np.bool_] = _untouched(shape[1:], np.bool_)
-        self.times: NDArray[np.int64] = _untouched((len(Clock), self._capacity), INT64)
+        self.cells: NDArray[np.int64] = untouched(shape, INT64)
+        self.present: NDArray[np.bool_] = untouched(shape, np.bool_)
+        self.exists: NDArray[np.bool_] = untouched(shape[1:], np.bool_)
+        self.share: NDArray[np.bool_] = untouched(shape[1:], np.bool_)
+        self.times: NDArray[np.int64] = untouched((len(Clock), self._capacity), INT64)
 
     # Columns.
 
@@ -307,7 +302,7 @@ class DataBatch:
         self.ensure_rows()
         self.exists[self.entities.cluster] = True
         for table in self.labeled.values():
-            table.join()
+            yield from table.joining()
             yield
             for start in range(0, len(table), ROWS_AT_ONCE):
                 self.entities.labels.mark_seen(table.label[start : start + ROWS_AT_ONCE], self.pin.sequence)

@@ -87,6 +87,13 @@ class EntityTable:
         """Entities known now."""
         self.cluster = self._create(Kind.CLUSTER, NULL, NULL, "")
 
+    def expect(self, rows: int) -> None:
+        """Have room for so many, and for as many labels: later it would be made while others wait."""
+        if rows > self.kind.size:
+            self._grow(max(rows, self.kind.size * 9 // 8))
+        self.identities.expect(rows)
+        self.labels.identities.expect(rows)
+
     # Finding: NULL when there is no such entity.
 
     @property
@@ -401,17 +408,20 @@ class EntityTable:
     def _add_slab(self, kind: Kind) -> None:
         first, self.size = self.size, self.size + SLAB
         if self.size > self.kind.size:
-            grow = max(self.size, 2 * self.kind.size) - self.kind.size
-            self.kind = np.concatenate([self.kind, np.full(grow, FREE, np.int8)])
-            self.parent = np.concatenate([self.parent, np.full(grow, NULL, np.int32)])
-            self.node = np.concatenate([self.node, np.full(grow, NULL, np.int32)])
-            self.generation = np.concatenate([self.generation, np.zeros(grow, np.int64)])
-            self.label_version = np.concatenate([self.label_version, np.zeros(grow, np.int64)])
-            self.last_seen = np.concatenate([self.last_seen, np.zeros(grow, np.int64)])
-            self.invented = np.concatenate([self.invented, np.zeros(grow, np.bool_)])
-            self.host_network = np.concatenate([self.host_network, np.zeros(grow, np.bool_)])
-        self.name.extend([""] * SLAB)
-        self.uid.extend([""] * SLAB)
-        self._own_labels.extend([_NO_LABELS] * SLAB)
-        self._children.extend([None] * SLAB)
+            self._grow(max(self.size, 2 * self.kind.size))
         self._free[kind].extend(range(self.size - 1, first - 1, -1))  # popped from the lowest row on
+
+    def _grow(self, rows: int) -> None:
+        grow = rows - self.kind.size
+        self.kind = np.concatenate([self.kind, np.full(grow, FREE, np.int8)])
+        self.parent = np.concatenate([self.parent, np.full(grow, NULL, np.int32)])
+        self.node = np.concatenate([self.node, np.full(grow, NULL, np.int32)])
+        self.generation = np.concatenate([self.generation, np.zeros(grow, np.int64)])
+        self.label_version = np.concatenate([self.label_version, np.zeros(grow, np.int64)])
+        self.last_seen = np.concatenate([self.last_seen, np.zeros(grow, np.int64)])
+        self.invented = np.concatenate([self.invented, np.zeros(grow, np.bool_)])
+        self.host_network = np.concatenate([self.host_network, np.zeros(grow, np.bool_)])
+        self.name.extend([""] * grow)
+        self.uid.extend([""] * grow)
+        self._own_labels.extend([_NO_LABELS] * grow)
+        self._children.extend([None] * grow)

@@ -8,6 +8,7 @@ lead there. A slot whose number has another owner by now leads nowhere, and so f
 import numpy as np
 from numpy.typing import NDArray
 
+from collector.core.pages import untouched
 from collector.core.place import UNKNOWN, find
 
 __all__ = ["UNKNOWN", "Identities", "Keys"]
@@ -20,7 +21,8 @@ class Identities:
     """Key -> number, at most one key a number. Whoever gives numbers to others has to `forget` them here."""
 
     def __init__(self) -> None:
-        self._slots: NDArray[np.int32] = np.full(1024, UNKNOWN, np.int32)
+        self._slots: NDArray[np.int32] = np.zeros(1024, np.int32)
+        """The complement of a number, negative; 0 where there is none, so that making many costs nothing at once."""
         self._used = 0
         self._owner = np.zeros((2, 1024), np.uint64)  # the halves apart: comparing them so is much faster
 
@@ -36,7 +38,7 @@ class Identities:
         keys = keys[::-1][last]
         highest = int(numbers[-1])
         if highest >= self._owner.shape[1]:
-            grown = np.zeros((2, max(highest + 1, 2 * self._owner.shape[1])), np.uint64)
+            grown = untouched((2, max(highest + 1, 2 * self._owner.shape[1])), np.uint64)
             grown[:, : self._owner.shape[1]] = self._owner
             self._owner = grown
         self._owner[:, numbers] = keys.T
@@ -61,7 +63,7 @@ class Identities:
         Sparse, because it is the key that has to look furthest that costs: each further look is a round of calls.
         """
         numbers = np.flatnonzero(self._owner.any(axis=0)).astype(np.int32)
-        self._slots = np.full(max(1024, _slots_for(max(numbers.size, expected))), UNKNOWN, np.int32)
+        self._slots = untouched((max(1024, _slots_for(max(numbers.size, expected))),), np.int32)
         self._used = 0
         self._fill(self._owner[0, numbers], numbers)
 
@@ -70,9 +72,9 @@ class Identities:
         place = first & mask
         self._used += numbers.size
         while numbers.size:
-            free = self._slots[place] == UNKNOWN
-            self._slots[place[free]] = numbers[free]  # where several want one slot, one of them gets it
-            left = self._slots[place] != numbers
+            free = self._slots[place] == 0
+            self._slots[place[free]] = ~numbers[free]  # where several want one slot, one of them gets it
+            left = self._slots[place] != ~numbers
             place, numbers = (place[left] + np.uint64(1)) & mask, numbers[left]
 
 

@@ -77,13 +77,13 @@ def find_by_numpy(keys: NDArray[np.uint64], slots: NDArray[np.int32], owner: NDA
     last = slots.size - 1
     first, second = keys[:, 0], keys[:, 1]
     place = (first & np.uint64(last)).astype(np.intp)
-    found: NDArray[np.intp] = slots[place].astype(np.intp)
-    # An empty slot, -1, leads to the last owner, whoever that is; it ends the search either way.
+    found: NDArray[np.intp] = ~slots[place].astype(np.intp)
+    # An empty slot gives -1, which leads to the last owner, whoever that is; it ends the search either way.
     wrong = np.flatnonzero(((owner_first[found] != first) | (owner_second[found] != second)) & (found != UNKNOWN))
     place, first, second = place[wrong], first[wrong], second[wrong]
     while wrong.size:
         place = (place + 1) & last
-        there = slots[place].astype(np.intp)
+        there = ~slots[place].astype(np.intp)
         found[wrong] = there
         left = np.flatnonzero(((owner_first[there] != first) | (owner_second[there] != second)) & (there != UNKNOWN))
         wrong, place, first, second = wrong[left], place[left], first[left], second[left]

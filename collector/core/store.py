@@ -87,10 +87,15 @@ class MetricStore:
         while batch.entities.sweep(SWEPT_AT_ONCE) == SWEPT_AT_ONCE:
             await _turn()
 
-    def expire(self) -> None:
-        """Let go of the whole batches past their time, but never of the latest: before the next one takes room."""
-        self._short = [*self._in_time(self._short[:-1]), *self._short[-1:]]
+    def expire(self) -> list[DataBatch]:
+        """Let go of the whole batches past their time, but never of the latest: before the next one takes room.
+
+        They are the caller's to drop: giving their pages back takes tens of milliseconds, and may happen in a thread.
+        """
+        before = self._short
+        self._short = [*self._in_time(before[:-1]), *before[-1:]]
         self._cut()
+        return [batch for batch in before if batch not in self._short]
 
     def retain(self, *, every: int = 1, whole: int | None = None) -> None:
         """How much of the past to keep from now on: what is more goes at once.

@@ -43,7 +43,7 @@ class RateCalculator(Stepped):
         """The latest one, if it was not later than the previous one."""
 
     def steps(self, batch: DataBatch) -> Iterator[None]:
-        """Add the rate columns to `batch`, one a step."""
+        """Add the rate columns to `batch`, a part of one a step."""
         previous = self._previous
         if previous is not None:
             refused, self._refused = self._refused, None
@@ -66,6 +66,7 @@ class RateCalculator(Stepped):
         # Both batches live, so a row below n is the same entity in both.
         same_life = previous.exists[:n] & batch.exists[:n]
         same_life &= previous.times[Clock.START, :n] == batch.times[Clock.START, :n]
+        yield
         # As in Heapster, an entity without a scrape time (a pod that reports no network) has no rates of its own:
         # the sums over its containers stand in for them.
         same_life &= (previous.times[Clock.SCRAPE, :n] > 0) & (batch.times[Clock.SCRAPE, :n] > 0)
@@ -76,8 +77,9 @@ class RateCalculator(Stepped):
                 rows = slice(start, min(start + _ROWS_AT_ONCE, n))
                 if both[rows].any():  # most metrics are those of few kinds, and so of few slabs
                     _plain_rates(previous, batch, (m, rate, clock), rows, both[rows])
+                    yield
             yield
-        _disk_rates(previous, batch, same_life)
+        yield from _disk_rates(previous, batch, same_life)
 
 
 def _plain_rates(
@@ -119,15 +121,17 @@ def _elapsed(
     return np.where(given, new - old, by_scrape)
 
 
-def _disk_rates(previous: DataBatch, batch: DataBatch, same_life: NDArray[np.bool_]) -> None:
+def _disk_rates(previous: DataBatch, batch: DataBatch, same_life: NDArray[np.bool_]) -> Iterator[None]:
     """Rates of labelled counters: the same entity and the same label set in both batches."""
     old, new = previous.labeled[DISK.name], batch.labeled[DISK.name]
-    new.join()
+    yield from new.joining()
     if not len(old) or not len(new):
         return
     old_keys, new_keys = _keys(old), _keys(new)
     order = np.argsort(old_keys)
+    yield
     found = np.searchsorted(old_keys, new_keys, sorter=order)
+    yield
     position = order[np.minimum(found, order.size - 1)]
     alive = (new.row < same_life.size) & same_life[np.minimum(new.row, same_life.size - 1)]
     matched = np.flatnonzero((old_keys[position] == new_keys) & alive)
@@ -142,6 +146,7 @@ def _disk_rates(previous: DataBatch, batch: DataBatch, same_life: NDArray[np.boo
         at = matched[valid]
         new.column(rate)[at] = 1e9 * grown[valid].astype(FLOAT64) / elapsed[valid].astype(FLOAT64)
         new.present[rate, at] = True
+        yield
 
 
 def _keys(table: LabeledTable) -> NDArray[np.int64]:

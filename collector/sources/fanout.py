@@ -1,7 +1,7 @@
 """Asking many nodes at once: one deadline for all, a bound on how many are asked at the same time, no node left out.
 
 Asking waits, so many nodes are asked side by side; what is done with an answer computes, so answers pass a gate one by
-one, and the event loop gets a turn whenever they have kept it for SLICE_S.
+one, and the event loop gets a turn whenever they have kept it for SLICE_S, or for less while it has clients.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from collector.errors import FetchError, ScrapeError
+from collector.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ async def fan_out(
     concurrency: int,
     on_result: Callable[[Reply[T, A]], None],
     spread_s: float = 0.0,
+    turns: Turns | None = None,
 ) -> FanOutCount:
     """Ask every target; `on_result` gets each reply as it arrives, on the event loop, never two at a time.
 
@@ -62,7 +64,7 @@ async def fan_out(
 
     What `on_result` raises ends the fan-out and is raised here. No task outlives the call, however it ends.
     """
-    run = _FanOut(targets, fetch_one, on_result, spread_s)
+    run = _FanOut(targets, fetch_one, on_result, spread_s, turns or Turns())
     return await run.run(deadline_s, min(concurrency, len(targets)))
 
 
@@ -73,7 +75,9 @@ class _FanOut(Generic[T, A]):
         fetch_one: Callable[[T], Awaitable[A]],
         on_result: Callable[[Reply[T, A]], None],
         spread_s: float,
+        turns: Turns,
     ) -> None:
+        self._turns = turns
         self._targets = targets
         self._fetch_one = fetch_one
         self._on_result = on_result
@@ -121,7 +125,7 @@ class _FanOut(Generic[T, A]):
                 answer = self._defect(target, error)
             self._waiting[index] = Reply(target, answer, started, time.monotonic())
             del self._open[index], answer  # a large body is not kept until the next one comes
-            if self._computed > SLICE_S or self._gate.locked():
+            if self._gate.locked() or self._computed > self._turns.stretch(SLICE_S):
                 async with self._gate:
                     await self._give_turn()
                     self._deliver(self._waiting.pop(index))
@@ -147,7 +151,7 @@ class _FanOut(Generic[T, A]):
         self._computed += time.monotonic() - began
 
     async def _give_turn(self) -> None:
-        if self._computed > SLICE_S:
+        if self._computed > self._turns.stretch(SLICE_S):
             self._computed = 0.0
             await asyncio.sleep(0)
 

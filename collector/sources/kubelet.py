@@ -18,6 +18,7 @@ from collector.sources.target import KubeletOptions, KubeletTarget
 from collector.sources.timelimit import TimeLimit, Turn
 from collector.sources.tls import KubeletIdentity, Peer
 from collector.sources.unpack import DamagedError, unpacked
+from collector.turns import Turns
 
 __all__ = ["SUMMARY_PATH", "KubeletClient", "KubeletOptions", "KubeletTarget"]
 
@@ -40,10 +41,11 @@ class KubeletClient:
     Connections stay open between scrapes. Nothing of the environment is used: no proxy, no netrc, no cookies.
     """
 
-    def __init__(self, options: KubeletOptions) -> None:
+    def __init__(self, options: KubeletOptions, turns: Turns | None = None) -> None:
+        """What there is to read is read in pieces as `turns` allows."""
         self._options = options
         self._identity = KubeletIdentity(options) if options.https else None
-        self._pool = LinkPool(self._identity, options.connections)
+        self._pool = LinkPool(self._identity, options.connections, turns)
         self._routes = Routes(self._pool, self._peer, options.time_limit_s, options.routed)
         self._buffers = Buffers()
         self._limit = TimeLimit(options.time_limit_s)

@@ -6,6 +6,7 @@ from typing import Final
 from collector.sources.link import Link, connect
 from collector.sources.pace import Pace
 from collector.sources.tls import KubeletIdentity, Peer
+from collector.turns import Turns
 
 IDLE_LIMIT: Final = 80.0
 """Seconds an unused connection is kept: below the kubelet's own 90 s (its http.Server's IdleTimeout), above a minute's
@@ -15,8 +16,11 @@ resolution, so that a scrape normally finds its connection open and the kubelet 
 class LinkPool:
     """Idle links by peer, and a limit on those in use."""
 
-    def __init__(self, identity: KubeletIdentity | None, limit: int) -> None:
-        """Plain TCP without `identity`; `limit` is the most links in use at once, 0 for none. Opens nothing."""
+    def __init__(self, identity: KubeletIdentity | None, limit: int, turns: Turns | None = None) -> None:
+        """Plain TCP without `identity`; `limit` is the most links in use at once, 0 for none. Opens nothing.
+
+        All links together read no longer than `turns` allows.
+        """
         self._identity = identity
         self._places = asyncio.Semaphore(limit) if limit else None
         self._idle: dict[Peer, list[Link]] = {}
@@ -24,7 +28,7 @@ class LinkPool:
         self._retired: set[Link] = set()
         """Of those in use: not to be kept."""
         self._sweeping: asyncio.TimerHandle | None = None
-        self._pace = Pace()
+        self._pace = Pace(turns)
 
     async def take(self, peer: Peer) -> Link:
         """A link to `peer`, new if its `idle_since` is 0. Give it back. Raises NotConnectedError."""

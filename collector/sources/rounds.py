@@ -26,6 +26,7 @@ from collector.sources.kubelet import KubeletTarget
 from collector.sources.limits import MAX_ENTITIES, check_pieces, check_sample
 from collector.sources.nodestate import NodeStates
 from collector.sources.roster import Roster
+from collector.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ Scraped = Callable[[str, str, float, str | None], None]
 SPREAD_PER_NODE_S = 0.008
 """Asking N nodes is spread over so many seconds times N (behaviour reference, section 2.3; there at random, which gives
 a node another place in each scrape and so jitters its rates; here evenly)."""
+
+CLIENTS_TOGETHER = 8
+"""Most answers in a group while there are clients, some milliseconds: larger ones cost less and keep them waiting."""
 
 
 @dataclass(slots=True)
@@ -98,12 +102,13 @@ class Rounds(Generic[S]):
         addressing: Addressing = Addressing(),  # noqa: B008  a constant
         states: NodeStates | None = None,
         max_entities: int = MAX_ENTITIES,
+        turns: Turns | None = None,
     ) -> None:
         """Nothing is asked yet. `states` is told of every node's; several rounds may share it.
 
         `jitter_s` is the longest time over which the asking is spread, within half of `timeout_s`. `prepare` is awaited
         before each round: credentials are renewed there. Ages (`uptime`) count to `clock`, Unix time in seconds.
-        `max_entities` is how many of each kind one answer may have.
+        `max_entities` is how many of each kind one answer may have. Answers are taken for as long as `turns` allows.
         """
         self.plan: SourcePlan[S] = plan
         self._fetch = fetch
@@ -117,6 +122,7 @@ class Rounds(Generic[S]):
         self._scraped = scraped
         self._clock = clock
         self._max_entities = max_entities
+        self._turns = turns or Turns()
         self._fallbacks = Fallbacks()
 
     async def ask(
@@ -133,9 +139,9 @@ class Rounds(Generic[S]):
         """One round, for the window from `start` to `end` (ns since the epoch).
 
         `take` gets what each question led to, None for a failure; `settled` is called behind every group of them. A
-        group has `together` answers, or what came within `patience_s` of the first. `place` is given those of a group
-        that the plan's first endpoint gave, and says which of them it has dealt with: those are neither decoded here
-        nor taken.
+        group has `together` answers, fewer while there are clients, or what came within `patience_s` of the first.
+        `place` is given those of a group that the plan's first endpoint gave, and says which of them it has dealt with:
+        those are neither decoded here nor taken.
         """
         report = ScrapeReport()
         waiting: list[Reply[Question[S], Answer[S]]] = []
@@ -156,7 +162,7 @@ class Rounds(Generic[S]):
         def gather(reply: Reply[Question[S], Answer[S]]) -> None:
             nonlocal timer
             waiting.append(reply)
-            if len(waiting) >= together:
+            if len(waiting) >= (min(together, CLIENTS_TOGETHER) if self._turns.attentive else together):
                 settle()
             elif patience_s is not None and timer is None:
                 timer = loop.call_later(patience_s, settle)
@@ -174,6 +180,7 @@ class Rounds(Generic[S]):
                 concurrency=self._concurrency,
                 on_result=gather,
                 spread_s=min(SPREAD_PER_NODE_S * len(questions), self._jitter_s),
+                turns=self._turns,
             )
             settle()
         finally:

@@ -20,11 +20,12 @@ from collector.sources.limits import MAX_ENTITIES
 from collector.sources.merge import merge
 from collector.sources.nodestate import NodeStates
 from collector.sources.rounds import Fetch, Question, Rounds, Scraped, ScrapeReport
+from collector.turns import Turns
 
 DECODED_TOGETHER = 32
 """Answers decoded in one go, some 8 ms, or 20 where the extension is missing: between two fetches the processor's
 caches forget the decoder, and it then takes twice as long. With more, clients would wait longer than they gain."""
-FIRST_TOGETHER = 8
+FIRST_TOGETHER = 4
 """The same in the first round: nearly all rows are new then, and names are looked up one by one."""
 
 
@@ -94,6 +95,7 @@ class ScrapeManager:
         addressing: Addressing = Addressing(),  # noqa: B008  a constant
         states: NodeStates | None = None,
         max_entities: int = MAX_ENTITIES,
+        turns: Turns | None = None,
     ) -> None:
         """Nothing is asked yet; the arguments by name are those of `Rounds`."""
         self.name = plan.first.label
@@ -111,6 +113,7 @@ class ScrapeManager:
             addressing=addressing,
             states=states,
             max_entities=max_entities,
+            turns=turns,
         )
         self._max_entities = max_entities
         self._entities = entities

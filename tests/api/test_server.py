@@ -18,6 +18,7 @@ from collector.api.server import ApiServer
 from collector.core.store import MetricStore
 from collector.errors import StartError
 from collector.selfmetrics import SelfMetrics
+from collector.turns import SHORT_S
 
 NOW = 1_790_000_005.0
 
@@ -46,6 +47,23 @@ async def test_a_long_answer_is_streamed_and_compressed_when_asked(large, sessio
     assert len(body) < len(text) / 4
     assert len(text) > 2 * server.WHOLE_BYTES
     assert text.count(b"# TYPE") > 50
+
+
+async def test_background_work_is_told_of_clients_and_hurried_until_their_answer(large, session, monkeypatch):
+    turns = large._context.turns
+    told = []
+    for name in ("asked", "served"):
+        original = getattr(turns, name)
+        monkeypatch.setattr(turns, name, lambda name=name, original=original: (told.append(name), original()))
+    assert not turns.attentive
+    async with session.get(f"http://127.0.0.1:{large.port}/healthz") as response:
+        await response.read()
+    assert told[0] == "asked"
+    assert set(told[1:]) == {"served"}
+    assert turns.stretch(1.0) == SHORT_S
+    async with session.get(f"http://127.0.0.1:{large.port}/metrics/cluster") as response:
+        await response.read()
+    assert told.count("served") > 3, "a long answer keeps telling"
 
 
 async def test_a_list_of_all_keys_is_streamed_whole(large, session):

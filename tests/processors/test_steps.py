@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.batch import DataBatch
 from collector.core.sample import NodeSample
-from collector.processors import pipeline_steps
+from collector.processors import aggregate, enrich, pipeline_steps
 from collector.processors.enrich import NAMES_AT_ONCE, PodEnricher
 from collector.processors.labels import LabelCopier
 from tests.processors.rig import SECOND, Rig
@@ -26,7 +27,8 @@ def minutes(coming: Sequence[Sequence[int]]) -> Iterator[list[NodeSample]]:
         wanted = {PODS[i] for i in there}
         for namespace, name in sorted(wanted - keys.keys()):
             cluster.start_pod("node-a", namespace, name, f"uid-{name}", cpu__usage=0, network__rx=0)
-            cluster.start_container("node-a", namespace, name, "main", cpu__usage=0)
+            for container in ("main", "side"):  # the pod itself says nothing of memory
+                cluster.start_container("node-a", namespace, name, container, cpu__usage=0, memory__usage=7)
             keys[namespace, name] = f"namespace:{namespace}/pod:{name}"
         for gone in sorted(keys.keys() - wanted):
             cluster.stop_pod("node-a", keys.pop(gone))
@@ -65,6 +67,18 @@ def test_a_later_tick_that_is_filled_meanwhile_and_sweeps_change_nothing(
         shared.now = i * MINUTE
         shared.store.add(batch)
         assert batch.metric_sets() == expected[i - 1]
+
+
+@given(coming_and_going)
+def test_parts_of_the_rows_give_what_all_of_them_give(coming: list[list[int]]) -> None:
+    answers = list(minutes(coming))
+    whole, parted = rig(), rig()
+    for i, found in enumerate(answers, 1):
+        expected = whole.tick(found, i * MINUTE).metric_sets()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(aggregate, "ROWS_AT_ONCE", 1)
+            patched.setattr(enrich, "ROWS_AT_ONCE", 300)
+            assert parted.tick(found, i * MINUTE).metric_sets() == expected
 
 
 def test_a_batch_is_open_until_the_last_step_is_over() -> None:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from collector.sources.pace import READ_S, SLICE_S, Pace
+from collector.turns import SHORT_S, Turns
 
 
 async def test_what_many_are_about_to_compute_is_spread_over_turns_in_their_order() -> None:
@@ -80,3 +81,17 @@ async def test_what_may_be_read_in_one_turn_has_an_end() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert pace.may_read()
+
+
+async def test_less_is_read_in_one_turn_while_there_are_clients_and_always_from_one_connection() -> None:
+    turns = Turns()
+    pace = Pace(turns)
+    turns.served()
+    pace.has_read(SHORT_S)
+    assert not pace.may_read()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    turns.asked()
+    assert pace.may_read()
+    pace.has_read(1e-9)
+    assert not pace.may_read()

@@ -16,7 +16,9 @@ from collector.kube.objects import Node
 from collector.sources import scrape
 from collector.sources.endpoints import SUMMARY, SourcePlan
 from collector.sources.kubelet import KubeletTarget
+from collector.sources.rounds import CLIENTS_TOGETHER
 from collector.sources.scrape import ScrapeManager
+from collector.turns import Turns
 
 CAPTURE = Path(__file__).parents[1] / "captures" / "summary" / "k8s-1.18-linux-metrics-server-2020.json"
 MINUTE = 60_000_000_000
@@ -86,6 +88,36 @@ async def test_every_answer_and_every_failure_is_accounted_for_however_answers_a
         expected = None if name in fleet.refusing | fleet.raving else number
         row = batch.entities.find_node(name)
         assert (None if row < 0 else batch.value(row, INDEX["memory/usage"])) == expected
+
+
+@pytest.mark.parametrize("clients", [False, True])
+async def test_answers_are_decoded_in_smaller_groups_while_there_are_clients(monkeypatch, clients):
+    turns, sizes = Turns(), []
+
+    def decode(bodies, *rest):
+        sizes.append(len(bodies))
+        assert SUMMARY.decode_together is not None
+        return SUMMARY.decode_together(bodies, *rest)
+
+    monkeypatch.setattr(scrape, "FIRST_TOGETHER", 32)
+    if clients:
+        turns.served()
+    fleet = Fleet(64)
+    fleet.refusing = fleet.raving = set()
+    manager = ScrapeManager(
+        fleet.fetch,
+        fleet.nodes,
+        EntityTable(),
+        MetricTable(),
+        port=10250,
+        timeout_s=30,
+        concurrency=64,
+        plan=SourcePlan(replace(SUMMARY, decode_together=decode)),
+        turns=turns,
+    )
+    await manager.scrape(0, MINUTE)
+    assert max(sizes) == (CLIENTS_TOGETHER if clients else 32)
+    assert manager.report.answered == 64
 
 
 async def test_nodes_that_are_not_ready_or_have_no_address_are_not_asked(caplog):
