@@ -30,6 +30,8 @@ class WireSink(Sink, Protocol):
     """What it writes to, without secrets: the same from start to start, and of no two sinks."""
     concurrency: int
     """Writes that may be under way at the same time."""
+    max_points: int
+    """Points of one write: what an earlier process has spooled may have more and is cut."""
 
     def encode(self, batch: DataBatch) -> Iterator[Write]:
         """The batch as writes: pure, each short enough for the event loop."""

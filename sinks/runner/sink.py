@@ -221,7 +221,7 @@ class SpooledSink:
             body = await self._in_files(self._spool.read, record)
         if body is None:
             return
-        refused = await refusals.deliver(self.sink.send, body, record.points)
+        refused = await refusals.deliver(self.sink.send, body, record.points, self.sink.max_points)
         # No waiting between here and the next comment: it was delivered, and must be noted whatever happens.
         self._spool.index.settle(record, sum(one.points for one in refused))
         self._backoff.succeeded()
