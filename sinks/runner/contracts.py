@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from sinks.spool.account import Balance
+from sinks.spool.size import SpoolSize
 
 
 class Write(Protocol):
@@ -70,6 +71,11 @@ class DeliveringSink(Sink, Protocol):
     @property
     def queued_bytes(self) -> int:
         """What is still to be delivered."""
+        ...
+
+    @property
+    def size(self) -> SpoolSize:
+        """What may be kept, and how long an outage that covers."""
         ...
 
     @property

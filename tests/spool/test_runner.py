@@ -469,6 +469,8 @@ def test_only_sinks_with_a_wire_get_a_spool(tmp_path: Path, caplog: pytest.LogCa
     found = with_spools([plain, *wires], str(tmp_path), SpoolLimits(), clock=lambda: NOW)
     assert found[0] is plain
     assert [type(one) for one in found[1:]] == [SpooledSink, SpooledSink]
+    shared = with_spools(wires, str(tmp_path), SpoolLimits(free_share=0.5), clock=lambda: NOW)
+    assert [one._limits.free_share for one in shared if isinstance(one, SpooledSink)] == [0.25, 0.25]
     assert with_spools([plain, *wires], "off", SpoolLimits(), clock=lambda: NOW) == [plain, *wires]
     assert caplog.text == ""
 

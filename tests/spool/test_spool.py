@@ -132,7 +132,7 @@ def test_at_the_cap_the_oldest_ticks_go_whole_and_are_counted() -> None:
     kept = list(bench.deliver())
     assert len(kept) == 2 * ticks.queued
     assert {found[:2] for found in kept} == {f"{second:02}".encode() for second in range(40 - ticks.queued, 40)}
-    assert sum(bench.disk.list(DIRECTORY).values()) <= (64 << 10) + bench.limits.segment_bytes + 20_000
+    assert sum(bench.disk.list(DIRECTORY).values()) <= (64 << 10) + bench.limits.segment_bytes(64 << 10) + 20_000
 
 
 def test_a_tick_larger_than_the_budget_takes_it_all_and_no_more() -> None:
