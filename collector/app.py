@@ -349,6 +349,8 @@ class Collector:
             self.metrics.ledger(sink.name, "batches", **_counts(sink.ticks))
             self.metrics.ledger(sink.name, "points", **_counts(sink.points))
             self.metrics.waiting(sink.name, sink.queued_bytes, refused=sink.refused)
+            if sink.size is not None:
+                self.metrics.covering(sink.name, sink.size.limit_bytes, sink.size.covers_s)
         self._last_batch = LastBatch(tick.batch.timestamp, entities[Kind.NODE.label])
         if not self._settled:
             # The rows, names and connections of the first tick stay, as the pods of the start do.

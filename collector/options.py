@@ -191,8 +191,12 @@ class Options:
         "batches, as in Heapster",
         kind="text",
     )
-    spool_max_bytes: int = _flag(
-        1 << 30, "most bytes of one sink's spool; beyond it the oldest ticks go", kind="int", minimum=1 << 16
+    spool_max_bytes: str = _flag(
+        "auto",
+        "budget of one sink's spool, such as 20Gi: within it the spool is as large as what --spool-max-age keeps takes "
+        "at the current rate, and beyond it the oldest ticks go; auto: 20Gi, and no more than half of what the disk "
+        "has free at the start",
+        kind="text",
     )
     spool_max_age: int = _flag(
         24 * 3600 * SECOND, "ticks older than this go from the spool undelivered", kind="duration", minimum=SECOND

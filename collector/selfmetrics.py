@@ -110,6 +110,13 @@ OWN_METRICS: tuple[OwnMetric, ...] = (
     OwnMetric("heapster_exporter_dropped_points_total", _C, ("exporter", "reason"), "Values a sink will never have"),
     OwnMetric("heapster_exporter_queued_points", _G, ("exporter",), "Values waiting for a sink"),
     OwnMetric("heapster_exporter_queued_bytes", _G, ("exporter",), "Size of what is waiting for a sink"),
+    OwnMetric("heapster_exporter_spool_limit_bytes", _G, ("exporter",), "What may wait for a sink at the current rate"),
+    OwnMetric(
+        "heapster_exporter_spool_covers_seconds",
+        _G,
+        ("exporter",),
+        "How long a sink's server may be away, at the current rate, before a batch is lost",
+    ),
     OwnMetric("heapster_exporter_refused", _G, ("exporter",), "1 while a sink's server will not hear us, else 0"),
     OwnMetric("heapster_leads", _G, (), "1 while this replica writes to the sinks that all replicas share, else 0"),
     # Memory.
@@ -253,6 +260,12 @@ class SelfMetrics:
         self._windows[EXPORTS].add(sink, seconds, now)
         self._child("heapster_exporter_last_time_seconds", sink).set(now)
         self._child("heapster_exports_total", sink, outcome).inc()
+
+    def covering(self, sink: str, limit_bytes: int, seconds: float | None) -> None:
+        """So much may wait for a sink, and so long, once that is known."""
+        self._child("heapster_exporter_spool_limit_bytes", sink).set(limit_bytes)
+        if seconds is not None:
+            self._child("heapster_exporter_spool_covers_seconds", sink).set(seconds)
 
     def waiting(self, sink: str, size_bytes: int, *, refused: bool) -> None:
         """So much is waiting for a sink now, and whether it waits for somebody to put something right."""

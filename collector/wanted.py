@@ -10,11 +10,12 @@ from collector.core.light import LightStore
 from collector.core.visibility import Visibility
 from collector.errors import UsageError
 from collector.history.contracts import HistoricalSink, History
+from collector.kube.quantity import QuantityError, value
 from collector.options import Options
 from collector.processors.labels import LabelCopier
 from sinks.base import SinkUri, build
-from sinks.runner.place import place, state_directory
-from sinks.spool.spool import SpoolLimits
+from sinks.runner.place import AUTOMATIC, place, state_directory
+from sinks.spool.spool import MINIMUM_BYTES, SpoolLimits
 from sinks.warm import WarmSink
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,13 @@ EMBEDDED = "history"
 
 UNASKED = "max_bytes=1073741824"
 """How much the embedded history may take where nobody asked for it: the volume may be small and the cluster large."""
+
+
+AUTOMATIC_BYTES = 20 << 30
+"""Most of a spool's budget where none was named: a day of 1,000 nodes with fields, docs/reliability.md."""
+
+AUTOMATIC_SHARE = 0.5
+"""Of what the disk has free, for all spools together: a kubelet evicts pods when a tenth is left."""
 
 
 def built_sinks(options: Options) -> list[tuple[str, Sink]]:
@@ -80,12 +88,26 @@ def past_of(options: Options, sinks: Sequence[tuple[str, Sink]]) -> History | No
 
 
 def spool_limits(options: Options) -> SpoolLimits:
-    """How much and how long a spool keeps, and when it is sure of it."""
+    """How much and how long a spool keeps, and when it is sure of it. Raises UsageError."""
+    automatic = options.spool_max_bytes == AUTOMATIC
     return SpoolLimits(
-        max_bytes=options.spool_max_bytes,
+        max_bytes=AUTOMATIC_BYTES if automatic else _spool_bytes(options.spool_max_bytes),
+        free_share=AUTOMATIC_SHARE if automatic else 0.0,
         max_age_ns=options.spool_max_age,
         sync="each" if options.spool_fsync == "each" else "interval",
     )
+
+
+def _spool_bytes(text: str) -> int:
+    try:
+        found = value(text)
+    except QuantityError:
+        found = 0
+    if found < MINIMUM_BYTES:
+        raise UsageError(
+            f"--spool-max-bytes is {text!r}; it must be auto, or a quantity of bytes of 64Ki or more, such as 2Gi"
+        )
+    return found
 
 
 def warm_sink(options: Options, light: Callable[[], LightStore | None]) -> WarmSink | None:

@@ -218,8 +218,8 @@ class _Slot:
             ticks, points = self.sink.balances()
             ticks = joined(dropped, queued, self._offered, ticks)
             trouble = self._trouble or self.sink.trouble
-            refused = self.sink.refused
-            return SinkLedger(self.name, self.sink.keeps, ticks, points, self.sink.queued_bytes, refused, trouble)
+            keeps, queued_bytes, refused = self.sink.keeps, self.sink.queued_bytes, self.sink.refused
+            return SinkLedger(self.name, keeps, ticks, points, queued_bytes, refused, trouble, self.sink.size)
         account = Account(self._offered, 0, found.delivered, Counter(dropped))
         values = self._values.balance(self._waiting_values + self._exporting_values)
         return SinkLedger(self.name, "none", account.balance(queued), values, 0, refused=False, trouble=self._trouble)

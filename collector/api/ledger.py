@@ -31,10 +31,30 @@ _SINK = {
         "ticks": _BALANCE,
         "points": _BALANCE,
         "queuedBytes": _INTEGER,
+        "limitBytes": {
+            "type": ["integer", "null"],
+            "description": "What may wait, at the current rate and within the budget; null for a sink without a spool.",
+        },
+        "coversSeconds": {
+            "type": ["integer", "null"],
+            "description": "How long the other side may be away before a tick is lost, at the current rate; null until "
+            "that is known.",
+        },
         "refused": {"type": "boolean"},
         "trouble": {"type": ["string", "null"]},
     },
-    "required": ["name", "keeps", "balanced", "ticks", "points", "queuedBytes", "refused", "trouble"],
+    "required": [
+        "name",
+        "keeps",
+        "balanced",
+        "ticks",
+        "points",
+        "queuedBytes",
+        "limitBytes",
+        "coversSeconds",
+        "refused",
+        "trouble",
+    ],
     "additionalProperties": False,
 }
 _SPEC = Spec(

@@ -13,6 +13,7 @@ from collector.doctor.finding import Finding, State, fine, skipped, wrong
 from collector.doctor.patient import Patient
 from collector.errors import HeapsterError
 from collector.uris import masked
+from collector.wanted import spool_limits
 from collector.watchedfiles import NamedFile
 from sinks.base import SinkUri
 from sinks.history import HistorySink
@@ -69,7 +70,9 @@ def _uses(patient: Patient) -> Iterator[_Use]:
         # One that stands there twice has a second directory.
         seen = [identities[: i + 1].count(identity) for i, identity in enumerate(identities)]
         locks = tuple(spool.root / directory_name(*each) for each in zip(identities, seen, strict=True))
-        most = options.spool_max_bytes * len(identities)
+        limits = spool_limits(options)
+        # What is chosen by itself goes by what is free.
+        most = _UNBOUNDED if limits.free_share else limits.max_bytes * len(identities)
         yield _Use("spool", spool.root, "--spool-dir", most, "--spool-max-bytes", locks)
     for text, sink in patient.sinks:
         if isinstance(sink, HistorySink):

@@ -62,6 +62,7 @@ which will be refused. Only these are lost: from the second tick on each has a l
 | `cluster_name` | `default`; `lean`: none | tag `cluster_name` of every point; empty for none |
 | `store_pod_id` | `false` | `pod_id` is a tag |
 | `disable_counter_metrics` | `false` | leave out the nine counters that have a rate |
+| `max_points` | 10000, as in Heapster | points (lines) of one write at most; its bytes, at most 2 MB, bound it too |
 | `concurrency` | 1 | writes at the same time, at most 64 |
 | `timeout` | `20s` | limit of one request |
 | `gzip` | `false` | compress writes |

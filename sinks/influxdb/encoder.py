@@ -32,7 +32,7 @@ SORTED = 16 * BLOCK
 """Labelled values brought into the order of their entities at a time."""
 
 CHUNK_POINTS = 10_000
-"""Most points of a chunk: Heapster's limit per write."""
+"""Most points of a chunk, unless asked otherwise: Heapster's limit per write, and what InfluxDB advises at most."""
 
 CHUNK_BYTES = 2_000_000
 """A chunk has at most so many bytes, unless a single line has more: some 3 ms of work, a write's cost spread wide."""

@@ -11,6 +11,7 @@ from collector.durations import parse_duration_ns
 from collector.errors import UsageError
 from collector.history.credentials import basic_authorization
 from sinks.base import SinkUri
+from sinks.influxdb.encoder import CHUNK_POINTS
 from sinks.influxdb.layout import SCHEMAS, Layout
 from sinks.influxdb.tags import Tagging
 
@@ -28,6 +29,9 @@ _SEPARATING = re.compile(r"[^A-Za-z0-9_./:-]+")
 
 V2_OPTIONS = ("org", "bucket", "token", "token_file")
 """Any of these makes it the 2.x API, unless `api` says otherwise."""
+
+LARGEST_WRITE = 1_000_000
+"""Most points that `max_points` may ask for: far more than the bytes of a write hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,8 @@ class InfluxdbOptions:
     """Tags."""
     series_budget: int
     """Series of a namespace in a day; 0 for as many as there are."""
+    max_points: int
+    """Points of one write; bytes bound it too."""
     concurrency: int
     """Writes under way at the same time within one export."""
     timeout_ns: int
@@ -100,6 +106,7 @@ class InfluxdbOptions:
                 separator=uri.label_separator,
             ),
             series_budget=uri.integer("series_budget", 0, minimum=0, maximum=10**9),
+            max_points=uri.integer("max_points", CHUNK_POINTS, minimum=1, maximum=LARGEST_WRITE),
             concurrency=min(uri.integer("concurrency", 1, minimum=1, maximum=2**31 - 1), MOST_WRITES),
             timeout_ns=uri.duration_ns("timeout", 20 * SECOND, minimum=SECOND // 10),
             gzip=uri.boolean("gzip"),

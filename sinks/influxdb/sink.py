@@ -34,6 +34,7 @@ class InfluxdbSink:
     def __init__(self, options: InfluxdbOptions) -> None:
         self._options = options
         self.concurrency = options.concurrency
+        self.max_points = options.max_points
         target = (options.database, options.policy or "") if options.api == "v1" else (options.org, options.bucket)
         self.identity = "influxdb " + " ".join((options.url, options.api, *target))
         """Names the spool: what another server, database or bucket is to have never lands in this one."""
@@ -44,6 +45,7 @@ class InfluxdbSink:
             visibility=options.layout.visibility,
             tagging=options.tagging,
             series_budget=options.series_budget,
+            chunk_points=options.max_points,
         )
         self._wire = _wire(options, self._encoder.set_apart)
 

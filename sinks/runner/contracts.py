@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from collector.core.batch import DataBatch
 from collector.core.contracts import Sink
 from sinks.spool.account import Balance
+from sinks.spool.size import SpoolSize
 
 
 class Write(Protocol):
@@ -30,6 +31,8 @@ class WireSink(Sink, Protocol):
     """What it writes to, without secrets: the same from start to start, and of no two sinks."""
     concurrency: int
     """Writes that may be under way at the same time."""
+    max_points: int
+    """Points of one write: what an earlier process has spooled may have more and is cut."""
 
     def encode(self, batch: DataBatch) -> Iterator[Write]:
         """The batch as writes: pure, each short enough for the event loop."""
@@ -68,6 +71,11 @@ class DeliveringSink(Sink, Protocol):
     @property
     def queued_bytes(self) -> int:
         """What is still to be delivered."""
+        ...
+
+    @property
+    def size(self) -> SpoolSize:
+        """What may be kept, and how long an outage that covers."""
         ...
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sinks.spool.account import Balance
+from sinks.spool.size import SpoolSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class SinkLedger:
     """Delivering has stopped: the other side will not hear us until somebody puts right what `trouble` says."""
     trouble: str | None
     """What went wrong last, None while all goes well."""
+    size: SpoolSize | None = None
+    """How much may wait, of a sink that keeps more than one batch."""
 
     @property
     def balanced(self) -> bool:
@@ -40,6 +43,8 @@ class SinkLedger:
             "ticks": _document(self.ticks),
             "points": _document(self.points),
             "queuedBytes": self.queued_bytes,
+            "limitBytes": None if self.size is None else self.size.limit_bytes,
+            "coversSeconds": None if self.size is None or self.size.covers_s is None else int(self.size.covers_s),
             "refused": self.refused,
             "trouble": self.trouble,
         }

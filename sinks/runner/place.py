@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +72,7 @@ def with_spools(
             )
         return list(sinks)
     root, seen = found.root, Counter[str]()
+    limits = replace(limits, free_share=limits.free_share / max(len(wires), 1))
     spooled: list[Sink] = []
     for sink in sinks:
         if isinstance(sink, WireSink):

@@ -1,4 +1,4 @@
-"""Finding the points a server will not have, by halves, so that their neighbours arrive.
+"""From a record to writes, and finding the points a server will not have, by halves, so that their neighbours arrive.
 
 InfluxDB tells `partial write: ... dropped=N`: the other points of that write are stored. Where N is all of them the
 search ends; where it is not, and where a server refuses a write as a whole, each half is sent. Points that were stored
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from collector.errors import ExportError
 
 MOST_WRITES = 2_000
-"""Writes spent on one refused body; what is not told apart by then counts as refused."""
+"""Writes spent on the halves of one record; what is not told apart by then counts as refused."""
 
 
 class Refused(NamedTuple):
@@ -30,31 +30,35 @@ def is_about_the_points(error: ExportError) -> bool:
     return not error.retryable and not error.refuses_us
 
 
-async def deliver(send: Callable[[bytes], Awaitable[None]], body: bytes, points: int) -> list[Refused]:
-    """Send `body`; what was refused of it. Raises ExportError when the points were not judged."""
+async def deliver(send: Callable[[bytes], Awaitable[None]], body: bytes, points: int, max_points: int) -> list[Refused]:
+    """Send `body`, at most `max_points` lines a write; what was refused. Raises ExportError when it was not judged."""
     refused: list[Refused] = []
-    pieces = [(body, points)]
-    writes = 0
-    while pieces:
-        lines, count = pieces.pop()
-        if writes >= MOST_WRITES:
-            refused.append(Refused(lines, count, f"not told apart within {MOST_WRITES} writes"))
-            continue
-        writes += 1
-        try:
-            await send(lines)
-        except ExportError as error:
-            if not is_about_the_points(error):
-                raise
-            if count in {1, error.refused_points}:
-                refused.append(Refused(lines, count, str(error)))
-            else:
-                pieces += reversed(halves(lines))
+    spent = 0
+    for whole in cut(body, points, max_points):
+        pieces = [whole]
+        while pieces:
+            lines, count = piece = pieces.pop()
+            if piece is not whole:
+                if spent >= MOST_WRITES:
+                    refused.append(Refused(lines, count, f"not told apart within {MOST_WRITES} writes"))
+                    continue
+                spent += 1
+            try:
+                await send(lines)
+            except ExportError as error:
+                if not is_about_the_points(error):
+                    raise
+                if count in {1, error.refused_points}:
+                    refused.append(Refused(lines, count, str(error)))
+                else:
+                    pieces += reversed(cut(lines, count, (count + 1) // 2))
     return refused
 
 
-def halves(lines: bytes) -> list[tuple[bytes, int]]:
-    """The first and the second half of two or more lines, with the number of lines in each."""
-    every = lines.splitlines(keepends=True)
-    middle = len(every) // 2
-    return [(b"".join(part), len(part)) for part in (every[:middle], every[middle:])]
+def cut(body: bytes, points: int, most: int) -> list[tuple[bytes, int]]:
+    """`body`, which has `points` lines, in pieces of at most `most` lines, with the number of lines in each."""
+    if points <= most:
+        return [(body, points)]
+    every = body.splitlines(keepends=True)
+    parts = [every[first : first + most] for first in range(0, len(every), most)]
+    return [(b"".join(part), len(part)) for part in parts]

@@ -22,6 +22,7 @@ from sinks.spool.account import Balance
 from sinks.spool.disk import Disk
 from sinks.spool.index import Record, Tick
 from sinks.spool.records import FormatError
+from sinks.spool.size import SpoolSize
 from sinks.spool.spool import AGE_S, SYNC_S, Spool, SpoolLimits
 
 _P = ParamSpec("_P")
@@ -76,6 +77,11 @@ class SpooledSink:
     def queued_bytes(self) -> int:
         """Compressed bytes still to be delivered."""
         return self._spool.queued_bytes
+
+    @property
+    def size(self) -> SpoolSize:
+        """What may be kept, and how long an outage that covers."""
+        return self._spool.size
 
     @property
     def keeps(self) -> str:
@@ -221,7 +227,7 @@ class SpooledSink:
             body = await self._in_files(self._spool.read, record)
         if body is None:
             return
-        refused = await refusals.deliver(self.sink.send, body, record.points)
+        refused = await refusals.deliver(self.sink.send, body, record.points, self.sink.max_points)
         # No waiting between here and the next comment: it was delivered, and must be noted whatever happens.
         self._spool.index.settle(record, sum(one.points for one in refused))
         self._backoff.succeeded()

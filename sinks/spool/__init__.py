@@ -7,5 +7,5 @@
 
 A record is one encoded write of one tick: docs/decisions/0010. Read `records` (the bytes), then `disk` (the few
 operations that touch the file system), `index` (ticks and records in memory, and their ledger), `segments` (files and
-the cursor), `spool` (the whole). Everything here is synchronous and knows no event loop.
+the cursor), `size` (how large it may be), `spool` (the whole). Everything here is synchronous and knows no event loop.
 """

@@ -17,6 +17,11 @@ class Disk:
         with os.scandir(directory) as entries:
             return {entry.name: entry.stat().st_size for entry in entries if entry.is_file(follow_symlinks=False)}
 
+    def free(self, directory: Path) -> int:
+        """Bytes that its file system still has for us."""
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
+
     def open(self, path: Path) -> int:
         """A new file, to append to."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)

@@ -50,6 +50,11 @@ class Segments:
         """Bytes of all of them."""
         return sum(segment.bytes for segment in self.all)
 
+    @property
+    def free(self) -> int:
+        """Bytes that the disk still has for us."""
+        return self._disk.free(self.directory)
+
     def path(self, segment: Segment) -> Path:
         """Where a segment lies."""
         return self.directory / f"{segment.number:08}.spool"

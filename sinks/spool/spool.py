@@ -20,11 +20,15 @@ from sinks.spool.disk import Disk
 from sinks.spool.index import Index, Record, Tick
 from sinks.spool.records import DamagedError, Payload, packed, unpacked
 from sinks.spool.segments import Found, Segments
+from sinks.spool.size import FLOOR_BYTES, Sizing, SpoolSize
 
 SEGMENTS = 32
 """A full spool has about so many files: what the cap removes at a time is a small part."""
 
 MAXIMUM_SEGMENT_BYTES = 32 << 20
+
+MINIMUM_BYTES = 1 << 16
+"""Of a budget, however little the disk has free."""
 
 MAXIMUM_SEGMENTS = 1024
 """Most files, however small: each start begins a new one."""
@@ -57,17 +61,20 @@ class SpoolLimits:
     """How much is kept, and how surely."""
 
     max_bytes: int = 1 << 30
-    """On disk; exceeded by a tick at most."""
+    """The budget on disk, exceeded by a tick at most; what is used of it goes by the rate: `size`."""
+    free_share: float = 0.0
+    """The budget is no more than this share of what the disk has free at the start; 0: whatever that is."""
+    floor_bytes: int = FLOOR_BYTES
+    """Of the budget, what is used at any rate."""
     max_age_ns: int = 24 * 3_600_000_000_000
     sync: Sync = "interval"
     """`each`: a tick is on the disk before it counts as spooled; `interval`: within SYNC_S."""
     memory_bytes: int = MEMORY_BYTES
     fresh_bytes: int = FRESH_BYTES
 
-    @property
-    def segment_bytes(self) -> int:
-        """A segment ends with the tick that fills it."""
-        return max(1, min(self.max_bytes // SEGMENTS, MAXIMUM_SEGMENT_BYTES))
+    def segment_bytes(self, limit: int) -> int:
+        """A segment of a spool that may have `limit` bytes ends with the tick that fills it."""
+        return max(1, min(limit // SEGMENTS, MAXIMUM_SEGMENT_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,7 @@ class Spool:
         self._clock, self._monotonic = clock, monotonic
         self.index = Index()
         """Ticks, records and the ledger."""
+        self._sizing = self._sized(limits.memory_bytes if directory is None else limits.max_bytes)
         self._retry_at = 0.0
         self._aged_at = monotonic()
         self.trouble: str | None = None
@@ -113,6 +121,16 @@ class Spool:
     def queued_bytes(self) -> int:
         """What is still to be delivered, compressed."""
         return self.index.bytes
+
+    @property
+    def size(self) -> SpoolSize:
+        """What may be kept, and how long an outage that covers."""
+        return self._sizing.size
+
+    def _sized(self, budget: int) -> Sizing:
+        if self.directory is None:
+            return Sizing("", budget, self._limits.max_age_ns, budget)
+        return Sizing(str(self.directory), budget, self._limits.max_age_ns, self._limits.floor_bytes)
 
     @property
     def held_bytes(self) -> int:
@@ -132,6 +150,10 @@ class Spool:
         for tick in ticks.values():
             self.index.commit(tick, recovered=True)
         self.recovered = replace(self.recovered, ticks=len(ticks))
+        if share := self._limits.free_share:
+            ours = self._segments.size
+            room = int((self._segments.free + ours) * share)
+            self._sizing = self._sized(max(MINIMUM_BYTES, min(self._limits.max_bytes, room)))
         self._enforce(0)
         self._tidy()
         return self.recovered
@@ -157,6 +179,7 @@ class Spool:
         """Keep one write of `tick`, on disk or, if that fails, in memory."""
         frame = packed(Payload(tick.timestamp, points, body))
         record = Record(tick, points, len(frame))
+        self._sizing.add(tick.timestamp, len(frame))
         if self._disk_may_work() and self._spill():
             self._write(record, frame)
         if record.segment is None:
@@ -170,11 +193,12 @@ class Spool:
     def seal(self) -> None:
         """All of a tick is there: put it on the disk where that is asked for, and end a segment that is full."""
         segments = self._segments
+        self._sizing.end(0 if segments is None else segments.size)
         if segments is None:
             return
         if self._limits.sync == "each":
             self._sync()
-        if segments.current is not None and segments.current.bytes >= self._limits.segment_bytes:
+        if segments.current is not None and segments.current.bytes >= self._limits.segment_bytes(self._sizing.limit):
             segments.roll()
 
     def _disk_may_work(self) -> bool:
@@ -228,12 +252,12 @@ class Spool:
 
     def _enforce(self, more: int) -> None:
         """Make room for `more` bytes: settled segments first, then the oldest."""
-        segments = self._segments
+        segments, limit = self._segments, self._sizing.limit
         assert segments is not None
-        if segments.size + more <= self._limits.max_bytes and len(segments.all) < MAXIMUM_SEGMENTS:
+        if segments.size + more <= limit and len(segments.all) < MAXIMUM_SEGMENTS:
             return
         self._remove_settled()
-        while segments.all and (segments.size + more > self._limits.max_bytes or len(segments.all) >= MAXIMUM_SEGMENTS):
+        while segments.all and (segments.size + more > limit or len(segments.all) >= MAXIMUM_SEGMENTS):
             oldest = segments.all[0]
             self.index.drop_segment(oldest, "full")
             segments.remove(oldest)

@@ -35,6 +35,8 @@ def busy(nodes: int = 3) -> SelfMetrics:
         metrics.ledger("InfluxDB Sink", "batches", **counts)
         metrics.ledger("InfluxDB Sink", "points", **counts)
     metrics.waiting("InfluxDB Sink", 1234, refused=True)
+    metrics.covering("InfluxDB Sink", 1 << 30, 3600)
+    metrics.covering("InfluxDB Sink", 1 << 30, None)
     metrics.ticked(
         seconds=2.0,
         cpu_seconds=1.5,
@@ -86,6 +88,8 @@ async def test_every_method_is_seen_in_the_text():
         "heapster_exporter_queued_batches exporter=InfluxDB Sink": 4,
         "heapster_exporter_queued_bytes exporter=InfluxDB Sink": 1234,
         "heapster_exporter_refused exporter=InfluxDB Sink": 1,
+        "heapster_exporter_spool_limit_bytes exporter=InfluxDB Sink": 1 << 30,
+        "heapster_exporter_spool_covers_seconds exporter=InfluxDB Sink": 3600,
         "heapster_ticks_total outcome=ok": 1,
         "heapster_ticks_total outcome=failed": 0,
         "heapster_ticks_total outcome=skipped": 1,

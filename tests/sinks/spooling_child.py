@@ -29,9 +29,8 @@ def say(text: str) -> None:
 
 async def main(uri: str, directory: Path, first: int, *, drain: bool) -> None:
     """Tick after tick until killed."""
-    wire = build(uri)
+    wire = build(f"{uri}&max_points=60")  # several records a tick
     assert isinstance(wire, InfluxdbSink)
-    wire._encoder.chunk_points = 60  # several records a tick
     sink = SpooledSink(wire, directory, SpoolLimits(max_age_ns=AGE))
     sink.start()
     manager, cluster = SinkManager([sink]), Cluster()

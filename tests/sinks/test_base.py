@@ -13,7 +13,9 @@ from collector.errors import UsageError
 from collector.uris import masked
 from sinks import NOT_THERE_YET, SINKS
 from sinks.base import SinkUri, build
+from sinks.influxdb import InfluxdbSink
 from sinks.influxdb.options import MOST_WRITES, InfluxdbOptions
+from tests.sinks.batches import Cluster
 
 
 @pytest.mark.parametrize(
@@ -230,6 +232,8 @@ def test_an_unknown_option_is_told_but_does_no_harm(caplog: pytest.LogCaptureFix
     ("uri", "words"),
     [
         ("influxdb:?concurrency=0", "option concurrency is '0'"),
+        ("influxdb:?max_points=0", "option max_points is '0'; it must be a whole number from 1 to 1000000"),
+        ("influxdb:?max_points=5k", "option max_points is '5k'; it must be a whole number from 1"),
         ("influxdb:?retention=59m", "option retention is '59m'; it must be 0 or INF"),
         ("influxdb:?retention=30", "option retention is '30'"),
         ("influxdb:?retention=-1h", "option retention is '-1h'"),
@@ -251,3 +255,13 @@ def test_a_bad_option_of_influxdb_fails_at_start(uri: str, words: str) -> None:
 
 def test_more_writes_at_once_than_make_sense_are_not_refused() -> None:
     assert InfluxdbOptions.from_uri(SinkUri.parse("influxdb:?concurrency=1000")).concurrency == MOST_WRITES
+
+
+def test_a_write_has_as_many_points_as_asked_for_and_else_as_many_as_in_heapster() -> None:
+    batch = Cluster(pods=40).batch()
+    for options, most in (("", 10_000), ("?max_points=7", 7), ("?max_points=7&schema=fields", 7)):
+        sink = build(f"influxdb:{options}")
+        assert isinstance(sink, InfluxdbSink)
+        assert sink.max_points == most
+        points = [chunk.points for chunk in sink.encode(batch)]
+        assert max(points) == min(most, sum(points))

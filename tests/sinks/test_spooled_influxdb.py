@@ -33,9 +33,8 @@ class Delivery:
     """A manager with one spooled InfluxDB sink and a cluster to tick."""
 
     def __init__(self, uri: str, directory: Path) -> None:
-        wire = build(uri)
+        wire = build(f"{uri}&max_points=60")  # several records a tick
         assert isinstance(wire, InfluxdbSink)
-        wire._encoder.chunk_points = 60
         self.cluster = Cluster()
         self.points = sum(chunk.points for chunk in wire.encode(self.cluster.batch()))
         self.sink = SpooledSink(wire, directory, SpoolLimits(max_age_ns=AGE))

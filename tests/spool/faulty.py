@@ -67,6 +67,10 @@ class FaultyDisk(Disk):
         self.fail("list")
         return {name: len(inode.content) for name, inode in self.files.items()}
 
+    def free(self, directory: Path) -> int:  # noqa: ARG002
+        self.fail("free")
+        return 1 << 40 if self.room is None else self.room
+
     def open(self, path: Path) -> int:
         self.fail("open")
         if path.name in self.files:

@@ -28,6 +28,8 @@ class Kept:
     timestamp: int
     waiting: "deque[bytes]" = field(default_factory=deque)
     """Bodies that nobody has taken, in the order they are to be taken in."""
+    bodies: list[bytes] = field(default_factory=list)
+    """All that was ever given of it."""
     left: int = 0
     open: bool = True
     lost: str | None = None
@@ -65,8 +67,9 @@ class Books:
 class Model:
     """One directory, over several processes."""
 
-    def __init__(self, disk: FaultyDisk, max_bytes: int, memory_bytes: int) -> None:
+    def __init__(self, disk: FaultyDisk, max_bytes: int, memory_bytes: int, floor_bytes: int, age_ns: int) -> None:
         self.disk, self.max_bytes, self.memory_bytes = disk, max_bytes, memory_bytes
+        self.floor_bytes, self.age_ns = floor_bytes, age_ns
         self.frames: dict[bytes, bytes] = {}
         """Every record ever given to the spool -> its body."""
         self.payloads: dict[bytes, Payload] = {}
@@ -93,6 +96,12 @@ class Model:
         """What is queued: waiting or taken."""
         self.ticks: list[Kept] = []
         self.turn = 0
+        self.limit = self.max_bytes
+        """Bytes that may be on the disk now."""
+        self.latest: list[tuple[int, int]] = []
+        """Bytes of the latest ticks, and nanoseconds since those before them."""
+        self.before: int | None = None
+        """When the tick before was."""
         self.points, self.whole_ticks = Books(), Books()
         self.settled: set[bytes] = set()
         """Delivered or dropped by this process or an earlier one, and perhaps still on the disk."""
@@ -153,7 +162,7 @@ class Model:
             alive = self.names()
             assert name == alive[0], f"{name} goes before {alive[0]}"
             more = max([self.appending, *map(self.length, self.held())])
-            assert sum(map(self.size, alive)) + more > self.max_bytes, "records were dropped while there was room"
+            assert sum(map(self.size, alive)) + more > self.limit, "records were dropped while there was room"
             for body in lost:
                 if self.entries[body].taken:
                     self.entries[body].doomed = True
@@ -184,6 +193,20 @@ class Model:
             if oldest is None:
                 break
             self.drop_tick(oldest, MEMORY)
+
+    def sealed(self, tick: Kept) -> None:
+        """It is whole: the limit follows the rate, and falls only where a whole age at that rate has room."""
+        size = sum(map(self.length, tick.bodies))
+        if self.before is not None and 0 < tick.timestamp - self.before <= 3600 * 10**9:
+            self.latest = [*self.latest, (size, tick.timestamp - self.before)][-15:]
+        self.before = tick.timestamp
+        if self.latest:
+            count = len(self.latest)
+            step = sorted(step for _, step in self.latest)[(count - 1) // 2]
+            need = sum(size for size, _ in self.latest) * self.age_ns // (count * step)
+            wanted = min(max(need * 5 // 4, self.floor_bytes), self.max_bytes)
+            if wanted > self.limit or sum(map(self.size, self.names())) + need <= wanted:
+                self.limit = wanted
 
     def committed(self, tick: Kept) -> None:
         """All of it is there."""
@@ -252,7 +275,8 @@ class Model:
 
     def must_return(self, *, power: bool) -> set[bytes]:
         """What the next process has to find."""
-        return self.entries.keys() & (self.promised if power else self.on_disk().keys())
+        kept = {body for body, entry in self.entries.items() if not entry.doomed}
+        return kept & (self.promised if power else self.on_disk().keys())
 
     def may_not_return(self, *, power: bool) -> set[bytes]:
         """What it must not find any more: what a cursor notes, but for files the disk would not let go."""
@@ -304,6 +328,7 @@ class Model:
     def _add(self, tick: Kept, payload: Payload) -> None:
         self.entries[payload.body] = Entry(tick, payload.points)
         tick.waiting.append(payload.body)
+        tick.bodies.append(payload.body)
         tick.left += 1
 
     def _settle(self, body: bytes) -> None:

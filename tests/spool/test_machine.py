@@ -24,8 +24,7 @@ BYTES, MEMORY_BYTES, AGE_S = 3_000, 600, 300
 class LargeSegments(SpoolLimits):
     """A small budget, and segments of several ticks all the same."""
 
-    @property
-    def segment_bytes(self) -> int:
+    def segment_bytes(self, limit: int) -> int:  # noqa: ARG002
         return 700
 
 
@@ -41,7 +40,6 @@ class SpoolMachine(RuleBasedStateMachine):
         self.disk = FaultyDisk()
         self.wall, self.monotonic = 100_000.0, 0.0
         self.number = 0
-        self.model = Model(self.disk, BYTES, MEMORY_BYTES)
         self.taken: dict[bytes, Record] = {}
 
     @initialize(
@@ -49,9 +47,11 @@ class SpoolMachine(RuleBasedStateMachine):
         fresh=st.sampled_from([0, 200]),
         faulty=st.booleans(),
         limits=st.sampled_from([SpoolLimits, LargeSegments]),
+        floor=st.sampled_from([BYTES, 400]),
     )
-    def first_start(self, sync: Sync, fresh: int, limits: type[SpoolLimits], *, faulty: bool) -> None:
-        self.sync, self.fresh, self.faulty, self.limits = sync, fresh, faulty, limits
+    def first_start(self, sync: Sync, fresh: int, limits: type[SpoolLimits], floor: int, *, faulty: bool) -> None:
+        self.sync, self.fresh, self.faulty, self.limits, self.floor = sync, fresh, faulty, limits, floor
+        self.model = Model(self.disk, BYTES, MEMORY_BYTES, floor, AGE_S * SECOND)
         self.open()
 
     def open(self) -> None:
@@ -61,6 +61,7 @@ class SpoolMachine(RuleBasedStateMachine):
             memory_bytes=MEMORY_BYTES,
             sync=self.sync,
             fresh_bytes=self.fresh,
+            floor_bytes=self.floor,
         )
         self.spool = Spool(DIRECTORY, self.disk, limits, clock=lambda: self.wall, monotonic=lambda: self.monotonic)
         self.spool.open()
@@ -78,14 +79,25 @@ class SpoolMachine(RuleBasedStateMachine):
             self.model.appended(kept, payload)
         self.model.sync_failed = False
         self.spool.seal()
+        self.model.sealed(kept)
         if self.sync == "each":
             self.model.synced()
         self.spool.index.commit(tick)
         self.model.committed(kept)
 
+    @rule(quiet=st.integers(1, 3), ticks=st.integers(1, 12), noise=st.integers(0, 200))
+    def outage(self, quiet: int, ticks: int, noise: int) -> None:
+        """All is delivered for a while, and then nothing is."""
+        for _ in range(quiet):
+            self.tick(1, noise)
+            self.deliver(100)
+            self.flush(0)
+        for _ in range(ticks):
+            self.tick(1, noise)
+
     @rule(count=st.integers(1, 8))
     def deliver(self, count: int) -> None:
-        for _ in range(count):
+        for _ in range(min(count, len(self.model.entries))):
             before = set(self.taken)
             self.take()
             for body in self.taken.keys() - before:
@@ -234,8 +246,9 @@ class SpoolMachine(RuleBasedStateMachine):
         assert self.spool.queued_bytes == sum(map(self.model.length, self.model.entries))
 
     @invariant()
-    def the_disk_holds_no_more_than_the_budget(self) -> None:
-        assert sum(map(self.model.size, self.model.names())) <= BYTES + HEADER_BYTES
+    def the_disk_holds_no_more_than_the_rate_asks_for_within_the_budget(self) -> None:
+        assert self.spool.size.limit_bytes == self.model.limit <= BYTES
+        assert sum(map(self.model.size, self.model.names())) <= self.model.limit + HEADER_BYTES
 
 
 TestSpoolMachine = SpoolMachine.TestCase

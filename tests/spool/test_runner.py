@@ -245,6 +245,37 @@ async def test_refused_points_end_in_the_dead_letter_file_and_their_neighbours_a
     assert len(wire.sent) < 50
 
 
+@pytest.mark.parametrize("max_points", [1, 7, 30, 31, 100])
+async def test_no_write_has_more_points_than_it_may_also_of_what_an_earlier_process_spooled(
+    max_points: int, run: Callable[..., Run]
+) -> None:
+    before = run(ScriptedWire(answer=unreachable, writes=2, points=30))
+    before.tick()
+    await before.until(lambda ledger: ledger.points.queued == 60)
+    await before.manager.stop(1)
+    wire = ScriptedWire(max_points=max_points, writes=0)
+    wire.answer = whole([b"i=17 "])
+    after = run(wire)
+    ledger = await after.until(lambda ledger: not ledger.ticks.queued)
+    assert (ledger.points.delivered, dict(ledger.points.dropped)) == (58, {"refused": 2})
+    assert len(wire.received) == len(set(wire.received)) == 58
+    assert {line.count(b"\n") <= max_points for line in wire.sent} == {True}
+    first = wire.sent[0].count(b"\n")
+    assert first == min(max_points, 30), "what fits is one write"
+
+
+async def test_writes_that_only_a_small_bound_makes_spend_nothing_of_what_telling_apart_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refusals, "MOST_WRITES", 4)
+    wire = ScriptedWire(answer=whole([b"i=17 "]))
+    body = b"".join(b"m,i=%d value=1i 1\n" % i for i in range(100))
+    refused = await refusals.deliver(wire.send, body, 100, 10)
+    assert sum(one.points for one in refused) + len(wire.received) == 100
+    assert sum(one.points for one in refused) < 10
+    assert len(wire.sent) == 10 + 4
+
+
 async def test_a_write_of_which_all_was_refused_is_not_split(run: Callable[..., Run]) -> None:
     wire = ScriptedWire(writes=1, points=1000)
     wire.answer = partial([b"m,"], wire.received)
@@ -258,8 +289,8 @@ async def test_a_server_that_refuses_everything_is_not_asked_for_ever(monkeypatc
     monkeypatch.setattr(refusals, "MOST_WRITES", 50)
     wire = ScriptedWire(answer=whole([b"m"]))
     body = b"m value=1i 1\n" * 1000
-    refused = await refusals.deliver(wire.send, body, 1000)
-    assert len(wire.sent) == 50
+    refused = await refusals.deliver(wire.send, body, 1000, 1000)
+    assert len(wire.sent) == 1 + 50
     assert sum(one.points for one in refused) == 1000
     assert sum(len(one.lines) for one in refused) == len(body)
 
@@ -438,6 +469,8 @@ def test_only_sinks_with_a_wire_get_a_spool(tmp_path: Path, caplog: pytest.LogCa
     found = with_spools([plain, *wires], str(tmp_path), SpoolLimits(), clock=lambda: NOW)
     assert found[0] is plain
     assert [type(one) for one in found[1:]] == [SpooledSink, SpooledSink]
+    shared = with_spools(wires, str(tmp_path), SpoolLimits(free_share=0.5), clock=lambda: NOW)
+    assert [one._limits.free_share for one in shared if isinstance(one, SpooledSink)] == [0.25, 0.25]
     assert with_spools([plain, *wires], "off", SpoolLimits(), clock=lambda: NOW) == [plain, *wires]
     assert caplog.text == ""
 

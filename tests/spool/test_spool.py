@@ -4,7 +4,7 @@ import errno
 import logging
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -132,7 +132,7 @@ def test_at_the_cap_the_oldest_ticks_go_whole_and_are_counted() -> None:
     kept = list(bench.deliver())
     assert len(kept) == 2 * ticks.queued
     assert {found[:2] for found in kept} == {f"{second:02}".encode() for second in range(40 - ticks.queued, 40)}
-    assert sum(bench.disk.list(DIRECTORY).values()) <= (64 << 10) + bench.limits.segment_bytes + 20_000
+    assert sum(bench.disk.list(DIRECTORY).values()) <= (64 << 10) + bench.limits.segment_bytes(64 << 10) + 20_000
 
 
 def test_a_tick_larger_than_the_budget_takes_it_all_and_no_more() -> None:
@@ -189,6 +189,79 @@ def test_a_full_disk_is_survived_in_memory_and_left_again(caplog: pytest.LogCapt
     disk.kill()
     bench.start()
     assert len(list(bench.deliver())) == 5
+
+
+def failing(disk: FaultyDisk, operation: str, *, times: int, after: int = 0) -> Callable[[], int]:
+    """Let `disk` fail `operation` so many times, `after` so many that succeed; how often it has been asked."""
+    asked = 0
+
+    def fail(found: str) -> None:
+        nonlocal asked
+        asked += found == operation
+        if found == operation and after < asked <= after + times:
+            raise OSError(errno.EIO, "input/output error")
+
+    disk.fail = fail
+    return lambda: asked
+
+
+def test_of_a_record_that_was_written_in_part_nothing_stays() -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk)
+    bench.add(1, body("before"))
+    whole = disk.list(DIRECTORY)
+    disk.most = 10
+    asked = failing(disk, "append", times=1, after=3)
+    bench.add(2, body("torn"))
+    assert asked() == 4, "three pieces were taken, the fourth was not"
+    assert bench.spool.held_bytes > 0
+    assert disk.list(DIRECTORY) == whole
+
+
+@pytest.mark.parametrize("operation", ["truncate", ""], ids=["it cannot be cut off", "it is cut off"])
+def test_nothing_is_written_behind_a_torn_record(operation: str) -> None:
+    """Reading ends at a torn record, so that what follows it in its file would be lost with the process."""
+    disk = FaultyDisk()
+    bench = Bench(disk)
+    bench.add(1, body("before"))
+    torn = next(iter(disk.files))
+    disk.most, disk.room = 10, 30
+
+    def fail(found: str) -> None:
+        if found == operation:
+            raise OSError(errno.EIO, "input/output error")
+
+    disk.fail = fail
+    bench.add(2, body("torn"))
+    disk.fail, disk.room = lambda _: None, None
+    size = len(disk.files[torn].content)
+    bench.now += RETRY_S
+    bench.add(3, body("after"), body("after that"))
+    assert bench.spool.held_bytes == 0
+    assert len(disk.files[torn].content) == size
+    disk.kill()
+    bench.start()
+    assert list(bench.deliver()) == [body("after"), body("after that"), body("torn"), body("before")]
+
+
+def test_after_a_failed_spill_nothing_newer_is_written_until_the_next_try() -> None:
+    """What waits in memory is older than what comes: written later it would lie behind it, and no longer be oldest."""
+    disk = FaultyDisk()
+    bench = Bench(disk)
+    disk.room = 0
+    bench.add(1, body("one"))
+    disk.room = None
+    bench.now += RETRY_S
+    asked = failing(disk, "append", times=1, after=1)  # the header is taken, the record is not
+    bench.add(2, body("two"), body("and two"))
+    assert asked() == 2
+    assert bench.spool.index.held_bytes == bench.spool.queued_bytes
+    bench.now += RETRY_S
+    bench.add(3, body("three"))
+    assert bench.spool.held_bytes == 0
+    disk.kill()
+    bench.start()
+    assert list(bench.deliver()) == [body("three"), body("two"), body("and two"), body("one")]
 
 
 def test_nothing_is_added_to_a_file_whose_sync_has_failed() -> None:

@@ -23,6 +23,7 @@ class ScriptedWire:
     name: str = "Scripted Sink"
     identity: str = "scripted"
     concurrency: int = 1
+    max_points: int = 10_000
     writes: int = 2
     points: int = 5
     answer: Callable[[bytes], object] = lambda _: None
