@@ -51,11 +51,12 @@ async def listed(
 
 
 def _answer(form: Form, writer: Writer, metadata: Mapping[str, Document], shown: AsyncIterator[Shown]) -> Answer:
-    async def texts() -> AsyncIterator[list[str]]:
+    async def elements() -> AsyncIterator[bytes]:
+        write = form.elements(writer)
         async for some in shown:
-            yield form.elements(writer, some)
+            yield write(some)
 
-    return Answer(in_frame(writer.sheet, form.document(writer.version, writer.resource, metadata), texts()))
+    return Answer(in_frame(writer.sheet, form.document(writer.version, writer.resource, metadata), elements()))
 
 
 async def _page(
