@@ -1,8 +1,8 @@
 /* The pods of a metrics list, straight from columns and the lister's objects to the bytes of the answer.
  *
  * collector/api/metrics_reader.py and metrics_writer.py say the same in Python; they are what is meant and what counts
- * where the two should differ. What is out of the ordinary (a name that needs escapes, a window below a second, a year
- * beyond 9999) is asked of them. Nothing is kept from call to call.
+ * where the two should differ. What is out of the ordinary (a name that needs escapes, a window below a second, a time
+ * before 1970) is asked of them. Nothing is kept from call to call.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define SECOND INT64_C(1000000000)
-#define LAST_SECOND INT64_C(253402300799) /* of the year 9999 */
 #define SHAPES 4
 #define NUMBER_BYTES 24 /* of any int64 with a suffix */
 #define MOMENT_BYTES 20
@@ -194,7 +193,7 @@ two(char *at, unsigned number)
     return at;
 }
 
-/* `2006-01-02T15:04:05Z`, of seconds from 0 to LAST_SECOND. Days are counted from the 1st of March of the year 0. */
+/* `2006-01-02T15:04:05Z`, of seconds since 1970 of which the nanoseconds fit. Days are counted from the 1st of March of the year 0. */
 static char *
 moment(char *at, int64_t seconds)
 {
@@ -427,7 +426,7 @@ put_moment(List *list, int64_t ns)
 {
     Out *out = &list->out;
 
-    if (ns < 0 || ns / SECOND > LAST_SECOND) {
+    if (ns < 0) {
         return put_asked(out, list->moment_text, PyLong_FromLongLong(ns));
     }
     if (!reserve(out, MOMENT_BYTES)) {

@@ -11,8 +11,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from collector.api.jsontext import escaped
-from collector.api.metrics_items import items
+from collector.api.metrics_items import at_once, items
 from collector.api.metrics_objects import HOLE, RAW, Resource, Version, list_document
+from collector.api.metrics_reader import AT_ONCE
 from collector.api.metrics_shown import Shown
 from collector.api.metrics_usage import Column, Usage
 from collector.api.metrics_writer import ALONE, ITEM, Writer, amounts, moments
@@ -46,6 +47,9 @@ class Form(Protocol):
     def document(self, version: Version, resource: Resource, metadata: Mapping[str, Document]) -> Document:
         """A list. Raw: its elements."""
 
+    def at_once(self, resource: Resource) -> int:
+        """How many objects of a list to write between two looks at the event loop."""
+
     def elements(self, writer: Writer) -> Callable[[Shown], bytes]:
         """What writes the elements of a list, with what stands between them, some at a time."""
 
@@ -59,6 +63,10 @@ class Objects:
     def document(self, version: Version, resource: Resource, metadata: Mapping[str, Document]) -> Document:
         """The list of the kind."""
         return list_document(version, resource, metadata)
+
+    def at_once(self, resource: Resource) -> int:
+        """As many as are quickly written."""
+        return at_once(resource)
 
     def elements(self, writer: Writer) -> Callable[[Shown], bytes]:
         """Items."""
@@ -82,6 +90,10 @@ class Table:
     def document(self, _version: Version, _resource: Resource, metadata: Mapping[str, Document]) -> Document:
         """The table with its columns."""
         return {**self._head(metadata), "columnDefinitions": _column_definitions(), "rows": RAW}
+
+    def at_once(self, _resource: Resource) -> int:
+        """A row is Python's work."""
+        return AT_ONCE
 
     def elements(self, writer: Writer) -> Callable[[Shown], bytes]:
         """Rows."""

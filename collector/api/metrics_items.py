@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.api.jsontext import escaped
-from collector.api.metrics_objects import HOLE, PODS, RAW, RESOURCES, container_document, pod_document
+from collector.api.metrics_objects import HOLE, PODS, RAW, RESOURCES, Resource, container_document, pod_document
+from collector.api.metrics_reader import AT_ONCE
 from collector.api.metrics_shown import Shown
 from collector.api.metrics_writer import ITEM, Labels, Writer, moment, window_text
 from collector.api.route import Document
@@ -24,7 +25,15 @@ except ImportError:  # no compiler when it was installed
 else:
     AVAILABLE = True
 
+PODS_AT_ONCE: Final = 512 if AVAILABLE else AT_ONCE
+"""Pods of a list read and written between two looks at the event loop: a millisecond, two with their compression."""
+
 _HOLES: Final = re.compile(f'"{RAW}"|{HOLE}')
+
+
+def at_once(resource: Resource) -> int:
+    """How many objects of a list to give to `items` at a time."""
+    return PODS_AT_ONCE if resource is PODS else AT_ONCE
 
 
 def items(writer: Writer) -> Callable[[Shown], bytes]:

@@ -7,7 +7,7 @@ Nodes and pods are those that the API server knows, so that deleted ones never s
 from collections.abc import AsyncIterator
 
 from collector.api import jsontext
-from collector.api.metrics_items import items
+from collector.api.metrics_items import at_once, items
 from collector.api.metrics_objects import HEAPSTER, NODES, PODS, Resource, list_document
 from collector.api.metrics_reader import Reader
 from collector.api.metrics_scenes import pieces
@@ -55,7 +55,7 @@ def pod(context: Context, request: Request) -> Answer:
 
 def _list(context: Context, request: Request, resource: Resource) -> Answer:
     writer = _writer(context, resource)
-    shown = pieces(context, HEAPSTER, resource, _wanted(request))
+    shown = pieces(context, HEAPSTER, resource, _wanted(request), at_once(resource))
 
     async def elements() -> AsyncIterator[bytes]:
         write = items(writer)

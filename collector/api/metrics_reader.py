@@ -5,6 +5,7 @@ A pod is left out whole as soon as one of its containers lacks a value: an autos
 """
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -61,9 +62,8 @@ class Reader:
             rows_kept = self._those_that_run(pods[at], usage, int(bounds[at]), int(bounds[at + 1]))
             kept[rows_kept] = True
             lengths[at], whole[at] = len(rows_kept), bool(rows_kept)
-        shown = np.flatnonzero(whole).tolist()
-        left = [names[at] for at in np.flatnonzero(kept).tolist()]
-        return Shown([pods[at] for at in shown], np.cumsum(lengths[whole]), left, usage.at(kept))
+        left = list(compress(names, kept.tolist()))
+        return Shown(list(compress(pods, whole.tolist())), np.cumsum(lengths[whole]), left, usage.at(kept))
 
     def _those_that_run(self, pod: Pod, usage: Usage, start: int, end: int) -> list[int]:
         """Of a pod's containers, `start` to `end`, those with usage; none when one that runs has none."""

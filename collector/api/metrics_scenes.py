@@ -16,19 +16,21 @@ SAMPLED: Final = next(version for version in AGGREGATED if version.sampled)
 COMPARED_AT_ONCE: Final = 4_096
 
 
-def pieces(context: Context, version: Version, resource: Resource, wanted: Wanted) -> AsyncIterator[Shown]:
-    """What a list shows, sorted, some at a time; it is of the moment of this call."""
+def pieces(
+    context: Context, version: Version, resource: Resource, wanted: Wanted, at_once: int
+) -> AsyncIterator[Shown]:
+    """What a list shows, sorted, some `at_once`; it is of the moment of this call."""
     reader = Reader(context, version)
 
     async def nodes() -> AsyncIterator[Shown]:
-        for start in range(0, len(selected), AT_ONCE):
-            yield reader.nodes(selected[start : start + AT_ONCE])
+        for start in range(0, len(selected), at_once):
+            yield reader.nodes(selected[start : start + at_once])
             await asyncio.sleep(0)
 
     async def pods() -> AsyncIterator[Shown]:
         async for some in wanted.pods(context):
-            for start in range(0, len(some), AT_ONCE):
-                yield reader.pods(some[start : start + AT_ONCE])
+            for start in range(0, len(some), at_once):
+                yield reader.pods(some[start : start + at_once])
                 await asyncio.sleep(0)
 
     if resource is PODS:
@@ -45,7 +47,7 @@ async def scene_now(context: Context, resource: Resource, namespace: str | None)
         scene = revision.scenes.get(part)
         if scene is None:
             gathering = Gathering()
-            async for piece in pieces(context, SAMPLED, resource, Wanted(namespace)):
+            async for piece in pieces(context, SAMPLED, resource, Wanted(namespace), AT_ONCE):
                 gathering.add(piece)
             scene = Scene(revision.number, revision.object_version, gathering.whole())
             revisions.keep(revision, part, scene)
