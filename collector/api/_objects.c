@@ -356,7 +356,7 @@ typedef struct {
     Form forms[2];        /* of a pod without and with labels */
     Form inner[SHAPES];   /* of a container: 1 for ephemeral storage and 2 for swap, added up */
     Piece frame[3];       /* before, between and behind the containers of a pod */
-    Piece between;        /* between two pods */
+    Piece between;        /* between two pods; of protobuf, what all of them have in their metadata */
     int power;
     PyObject *objects, *names;                    /* borrowed, as all that follows */
     PyObject *label_text, *escaped, *moment_text, *window_text; /* asked; label_text None: labels are not shown */
@@ -514,21 +514,30 @@ put_pod(List *list, PyObject *object, Py_ssize_t which, Py_ssize_t start, Py_ssi
     return done;
 }
 
+/* Whether the rows of object `i`, the first of which is `start`, are rows of the columns. */
+static bool
+rows_are_there(const List *list, Py_ssize_t i, Py_ssize_t start)
+{
+    int64_t end = list->columns[ENDS].values[i], told = list->columns[TOLD].values[i];
+    Py_ssize_t rows = list->columns[CPU].view.shape[0];
+
+    if (end < start || end > rows || told < 0 || told >= rows) {
+        PyErr_Format(PyExc_IndexError, "object %zd has rows that are not there", i);
+        return false;
+    }
+    return true;
+}
+
 static bool
 put_pods(List *list)
 {
-    const int64_t *ends = list->columns[ENDS].values, *told = list->columns[TOLD].values;
-    Py_ssize_t count = list->columns[ENDS].view.shape[0], rows = list->columns[CPU].view.shape[0], start = 0;
+    const int64_t *ends = list->columns[ENDS].values;
+    Py_ssize_t count = list->columns[ENDS].view.shape[0], start = 0;
 
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *object;
+        PyObject *object = rows_are_there(list, i, start) ? PySequence_GetItem(list->objects, i) : NULL;
         bool done;
 
-        if (ends[i] < start || ends[i] > rows || told[i] < 0 || told[i] >= rows) {
-            PyErr_Format(PyExc_IndexError, "object %zd has rows that are not there", i);
-            return false;
-        }
-        object = PySequence_GetItem(list->objects, i);
         if (!object) {
             return false;
         }
@@ -575,6 +584,15 @@ read_forms(List *list, PyObject *forms, PyObject *holes, PyObject *inner, PyObje
         }
     }
     return true;
+}
+
+static bool
+read_attributes(List *list)
+{
+    list->name = PyUnicode_InternFromString("name");
+    list->space = PyUnicode_InternFromString("namespace");
+    list->label_attribute = PyUnicode_InternFromString("labels");
+    return list->name && list->space && list->label_attribute;
 }
 
 static bool
@@ -642,15 +660,191 @@ write_pods(PyObject *module, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "wanted 2 forms, their holes, 4 forms of containers, a frame and a power");
         return NULL;
     }
-    list.name = PyUnicode_InternFromString("name");
-    list.space = PyUnicode_InternFromString("namespace");
-    list.label_attribute = PyUnicode_InternFromString("labels");
-    if (list.name && list.space && list.label_attribute && piece_of(between, &list.between) &&
+    if (read_attributes(&list) && piece_of(between, &list.between) &&
         read_forms(&list, forms, holes, inner, frame) && read_columns(&list, columns) && put_pods(&list)) {
         written = PyBytes_FromStringAndSize(list.out.bytes, (Py_ssize_t)list.out.used);
     }
     let_go(&list);
     return written;
+}
+
+/* The same pods as protobuf: see metrics_protobuf.py, which knows the messages. All tags take one byte. */
+
+enum { NAME = 0x0a, NAMESPACE = 0x1a, FIRST = 0x0a, SECOND_FIELD = 0x12, THIRD = 0x1a, FOURTH = 0x22, NUMBER = 0x08 };
+
+static char *
+varint(char *at, uint64_t number)
+{
+    while (number > 127) {
+        *at++ = (char)(number | 128);
+        number >>= 7;
+    }
+    *at++ = (char)number;
+    return at;
+}
+
+/* A field of bytes: its tag, their number, the bytes. */
+static bool
+put_field(Out *out, char tag, const char *bytes, size_t size)
+{
+    char *at;
+
+    if (!reserve(out, size + 11)) {
+        return false;
+    }
+    at = out->bytes + out->used;
+    *at++ = tag;
+    at = varint(at, size);
+    if (size) {
+        memcpy(at, bytes, size);
+    }
+    out->used = (size_t)(at - out->bytes) + size;
+    return true;
+}
+
+/* A string, of which `unicode` is asked for one without surrogates where it has some. */
+static bool
+put_text_field(Out *out, char tag, PyObject *text, PyObject *unicode)
+{
+    Py_ssize_t size;
+    const char *bytes = PyUnicode_AsUTF8AndSize(text, &size);
+    PyObject *told;
+    bool done;
+
+    if (bytes) {
+        return put_field(out, tag, bytes, (size_t)size);
+    }
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        return false;
+    }
+    PyErr_Clear();
+    told = PyObject_CallFunctionObjArgs(unicode, text, NULL);
+    bytes = told ? PyUnicode_AsUTF8AndSize(told, &size) : NULL;
+    done = bytes && put_field(out, tag, bytes, (size_t)size);
+    Py_XDECREF(told);
+    return done;
+}
+
+static bool
+put_attribute_field(Out *out, char tag, PyObject *object, PyObject *name, PyObject *unicode)
+{
+    PyObject *text = PyObject_GetAttr(object, name);
+    bool done = text && put_text_field(out, tag, text, unicode);
+
+    Py_XDECREF(text);
+    return done;
+}
+
+/* One resource of a usage; `end` is where its amount ends that was written at `amount`. */
+static bool
+put_usage(Out *out, const char *resource, const char *amount, const char *end)
+{
+    char entry[64], *at = entry;
+    size_t named = strlen(resource), size = (size_t)(end - amount);
+
+    *at++ = FIRST;
+    at = varint(at, named);
+    memcpy(at, resource, named);
+    at += named;
+    *at++ = SECOND_FIELD;
+    at = varint(at, size + 2); /* a quantity is a message of its text */
+    *at++ = FIRST;
+    at = varint(at, size);
+    memcpy(at, amount, size);
+    return put_field(out, SECOND_FIELD, entry, (size_t)(at - entry) + size);
+}
+
+static bool
+put_container_field(List *list, Out *item, Out *part, Py_ssize_t row)
+{
+    const int64_t *ephemeral = list->columns[EPHEMERAL].values, *swap = list->columns[SWAP].values;
+    PyObject *name = PySequence_GetItem(list->names, row);
+    char amount[NUMBER_BYTES];
+    bool done;
+
+    part->used = 0;
+    done = name && put_text_field(part, NAME, name, list->escaped) &&
+           put_usage(part, "cpu", amount, decimal(amount, list->columns[CPU].values[row], list->power)) &&
+           (!ephemeral || ephemeral[row] < 0 ||
+            put_usage(part, "ephemeral-storage", amount, binary(amount, ephemeral[row]))) &&
+           put_usage(part, "memory", amount, binary(amount, list->columns[MEMORY].values[row])) &&
+           (!swap || swap[row] < 0 || put_usage(part, "swap", amount, binary(amount, swap[row]))) &&
+           put_field(item, FOURTH, part->bytes, part->used);
+    Py_XDECREF(name);
+    return done;
+}
+
+static bool
+put_pod_fields(List *list, PyObject *object, Out *item, Out *part, Py_ssize_t which, Py_ssize_t start, Py_ssize_t end)
+{
+    int64_t told = list->columns[TOLD].values[which], time = list->columns[TIMES].values[told];
+    int64_t seconds = time / SECOND - (time % SECOND < 0);
+    char number[16], *at;
+    bool done;
+
+    part->used = item->used = 0;
+    done = note_labels(list, object) && put_attribute_field(part, NAME, object, list->name, list->escaped) &&
+           put_attribute_field(part, NAMESPACE, object, list->space, list->escaped) && put_piece(part, &list->between);
+    if (done && list->told_labels) {
+        Piece labels;
+
+        done = piece_of(list->told_labels, &labels) && put_piece(part, &labels);
+    }
+    if (!done || !put_field(item, FIRST, part->bytes, part->used)) {
+        return false;
+    }
+    number[0] = NUMBER;
+    at = varint(number + 1, (uint64_t)seconds);
+    *at++ = 0x10; /* no nanoseconds */
+    *at++ = 0;
+    if (!put_field(item, SECOND_FIELD, number, (size_t)(at - number))) {
+        return false;
+    }
+    at = varint(number + 1, (uint64_t)list->columns[WINDOWS].values[told]);
+    if (!put_field(item, THIRD, number, (size_t)(at - number))) {
+        return false;
+    }
+    for (Py_ssize_t row = start; row < end; row++) {
+        if (!put_container_field(list, item, part, row)) {
+            return false;
+        }
+    }
+    return put_field(&list->out, SECOND_FIELD, item->bytes, item->used);
+}
+
+static PyObject *
+encode_pods(PyObject *module, PyObject *args)
+{
+    List list = {0};
+    Out item = {0}, part = {0};
+    PyObject *columns, *stamps, *encoded = NULL;
+    bool done;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOO!iSOO:encode_pods", &list.objects, &list.names, &PyTuple_Type, &columns,
+                          &list.power, &stamps, &list.label_text, &list.escaped)) {
+        return NULL;
+    }
+    if (list.power < -9 || list.power > 0 || list.power % 3 != 0) {
+        PyErr_SetString(PyExc_ValueError, "the power of the CPU is -9, -6, -3 or 0");
+        return NULL;
+    }
+    done = read_attributes(&list) && piece_of(stamps, &list.between) && read_columns(&list, columns);
+    for (Py_ssize_t i = 0, start = 0, count = done ? list.columns[ENDS].view.shape[0] : 0; done && i < count; i++) {
+        PyObject *object = rows_are_there(&list, i, start) ? PySequence_GetItem(list.objects, i) : NULL;
+        Py_ssize_t end = (Py_ssize_t)list.columns[ENDS].values[i];
+
+        done = object && put_pod_fields(&list, object, &item, &part, i, start, end);
+        Py_XDECREF(object);
+        start = end;
+    }
+    if (done) {
+        encoded = PyBytes_FromStringAndSize(list.out.bytes, (Py_ssize_t)list.out.used);
+    }
+    PyMem_Free(item.bytes);
+    PyMem_Free(part.bytes);
+    let_go(&list);
+    return encoded;
 }
 
 /* The rows of containers. */
@@ -751,6 +945,8 @@ static PyMethodDef functions[] = {
     {"write_pods", write_pods, METH_VARARGS,
      "write_pods(objects, names, columns, power, forms, holes, inner, frame, between, label_text, escaped, "
      "moment_text, window_text)\n\nThe pods of a list, `between` between them."},
+    {"encode_pods", encode_pods, METH_VARARGS,
+     "encode_pods(objects, names, columns, power, stamps, label_fields, unicode)\n\nThe pods of a list as protobuf."},
     {"find_rows", find_rows, METH_VARARGS,
      "find_rows(pods, namespaces, children, with_sidecars)\n\nThe names of the containers of all pods, their rows and, "
      "for each pod, where its containers end, both as int64."},

@@ -19,6 +19,16 @@ def write_pods(
     window_text: Callable[[int], str],
     /,
 ) -> bytes: ...
+def encode_pods(
+    objects: Sequence[Any],
+    names: Sequence[str],
+    columns: tuple[Any, ...],
+    power: int,
+    stamps: bytes,
+    label_fields: Callable[[Mapping[str, str]], bytes],
+    unicode: Callable[[str], str],
+    /,
+) -> bytes: ...
 def find_rows(
     pods: Sequence[Pod],
     namespaces: dict[str, int],

@@ -13,6 +13,7 @@ import numpy as np
 from collector.api.jsontext import escaped
 from collector.api.metrics_items import at_once, items
 from collector.api.metrics_objects import HOLE, RAW, Resource, Version, list_document
+from collector.api.metrics_protobuf import PROTOBUF
 from collector.api.metrics_reader import AT_ONCE
 from collector.api.metrics_shown import Shown
 from collector.api.metrics_usage import Column, Usage
@@ -145,13 +146,20 @@ class Table:
 
 
 OBJECTS: Final = Objects()
+PACKED: Final = Objects()
+"""As protobuf, which is no text: see metrics_protobuf."""
 
 
-def negotiated(request: Request, *, streamed: bool = False) -> Form:
-    """The form that the client prefers among those that there are. Raises StatusError."""
+def negotiated(request: Request, *, streamed: bool = False, packed: bool = False) -> Form:
+    """The form that the client prefers among those that there are. Raises StatusError.
+
+    `streamed`: changes are told; `packed`: there is protobuf, too.
+    """
     if not request.headers.get("Accept"):
         return OBJECTS
     for name, parameters in accepted(request):
+        if packed and name == PROTOBUF and not parameters:
+            return PACKED
         if (
             not is_json(name)
             or parameters.get("stream", "watch") != "watch"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from collector.api.jsontext import escaped
 from collector.api.metrics_objects import HOLE, PODS, RAW, RESOURCES, Resource, container_document, pod_document
 from collector.api.metrics_reader import AT_ONCE
-from collector.api.metrics_shown import Shown
+from collector.api.metrics_shown import Rows, Shown
 from collector.api.metrics_writer import ITEM, Labels, Writer, moment, window_text
 from collector.api.route import Document
 
@@ -66,15 +66,12 @@ class PodItems:
 
     def write(self, shown: Shown) -> bytes:
         """The pods, with what stands between two."""
-        usage, sampled = shown.usage, self._writer.version.sampled
-        told = shown.oldest() if sampled else shown.starts
-        optional = (None if column is None else _plain(column) for column in (usage.ephemeral, usage.swap))
-        known = (shown.ends, told, usage.cpu, usage.memory, usage.times, usage.windows)
+        sampled = self._writer.version.sampled
         return extension.write_pods(
             shown.objects,
             shown.names,
-            (*map(_plain, known), *optional),
-            usage.cpu_power,
+            columns_of(shown, shown.oldest() if sampled else shown.starts),
+            shown.usage.cpu_power,
             self._forms,
             self._holes,
             self._inner,
@@ -91,6 +88,14 @@ class PodItems:
 
     def _pieces(self, document: Document, depth: int) -> tuple[bytes, ...]:
         return tuple(piece.encode() for piece in _HOLES.split(self._writer.sheet.text(document, depth)))
+
+
+def columns_of(shown: Shown, told: Rows) -> tuple[NDArray[np.int64] | None, ...]:
+    """What the extension reads; `told` is, for each pod, the row whose time is told."""
+    usage = shown.usage
+    known = (shown.ends, told, usage.cpu, usage.memory, usage.times, usage.windows)
+    optional = (None if column is None else _plain(column) for column in (usage.ephemeral, usage.swap))
+    return *map(_plain, known), *optional
 
 
 def _plain(column: NDArray[np.int64]) -> NDArray[np.int64]:

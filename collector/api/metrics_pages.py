@@ -9,9 +9,10 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from collector.api.metrics_forms import Form
+from collector.api.metrics_forms import PACKED, Form
 from collector.api.metrics_objects import Resource, Version
 from collector.api.metrics_options import INCONSISTENT, Options, Token
+from collector.api.metrics_protobuf import PROTOBUF, protobuf_list
 from collector.api.metrics_scenes import pieces, scene_now
 from collector.api.metrics_shown import Scene, Shown, key
 from collector.api.metrics_writer import Sheet, Writer, in_frame
@@ -50,6 +51,9 @@ async def listed(
 
 
 def _answer(form: Form, writer: Writer, metadata: Mapping[str, Document], shown: AsyncIterator[Shown]) -> Answer:
+    if form is PACKED:
+        return Answer(protobuf_list(writer, metadata, shown), PROTOBUF)
+
     async def elements() -> AsyncIterator[bytes]:
         write = form.elements(writer)
         async for some in shown:

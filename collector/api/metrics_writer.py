@@ -70,6 +70,7 @@ class Writer:
         self.version = version
         self.resource = resource
         self.sheet = sheet
+        self.created = created
         self.stamps = {
             **({"resourceVersion": object_version} if object_version else {}),
             "creationTimestamp": moment(created),

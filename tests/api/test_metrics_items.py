@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.api import jsontext, metrics_items, metrics_rows
-from collector.api.metrics_items import items, items_plainly
+from collector.api import jsontext, metrics_items, metrics_protobuf, metrics_rows
+from collector.api.metrics_items import columns_of, items, items_plainly
 from collector.api.metrics_objects import AGGREGATED, HEAPSTER, PODS
+from collector.api.metrics_protobuf import encode_plainly, encoder
 from collector.api.metrics_rows import rows_of, rows_plainly
 from collector.api.metrics_shown import Shown, nothing
 from collector.api.metrics_usage import Usage
@@ -24,6 +25,8 @@ if not metrics_items.AVAILABLE or not metrics_rows.AVAILABLE:
         "remove .venv/.ready, run make setup",
         pytrace=False,
     )
+
+from collector.api._objects import encode_pods
 
 S = 10**9
 VERSIONS = (HEAPSTER, *AGGREGATED)
@@ -86,6 +89,13 @@ def test_the_time_told_is_that_of_the_oldest_sample(shown):
     assert shown.oldest().tolist() == found
 
 
+@given(pods_shown(), st.sampled_from(AGGREGATED), st.sampled_from(["", "12"]))
+def test_both_ways_encode_the_same_pods(shown, version, object_version):
+    writer = Writer(version, PODS, Sheet(None), 1_790_000_100 * S, object_version)
+    stamps = metrics_protobuf._stamps(writer)
+    assert encoder(writer)(shown) == encode_plainly(shown, stamps)
+
+
 def test_labels_are_written_once_for_neighbours_that_share_them(monkeypatch):
     asked = []
     monkeypatch.setattr(Writer, "label_text", lambda _self, labels, _depth: asked.append(labels) or "{}")
@@ -132,6 +142,9 @@ def test_what_does_not_fit_is_an_error(shown, error):
     # As a HEAPSTER object the first row tells the time, whatever `ends` holds.
     with pytest.raises(error):
         items(Writer(HEAPSTER, PODS, Sheet(None), 0))(shown)
+    columns = columns_of(shown, shown.starts)
+    with pytest.raises(error):
+        encode_pods(shown.objects, shown.names, columns, shown.usage.cpu_power, b"", dict, str)
 
 
 def test_an_error_of_what_is_asked_is_told(monkeypatch):
