@@ -13,6 +13,7 @@ k8s.io/metrics (v1beta1) and of apimachinery's meta/v1, api/resource and runtime
 The length of `raw` stands before it, so that the list must be made whole before it is sent: it is held in pieces.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
@@ -47,6 +48,7 @@ async def protobuf_list(
     pieces.reverse()
     while pieces:
         yield pieces.pop()
+        await asyncio.sleep(0)  # compressing a piece is work
     yield _NO_ENCODING_NO_TYPE
 
 
