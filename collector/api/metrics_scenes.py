@@ -9,6 +9,7 @@ from collector.api.metrics_reader import AT_ONCE, Reader
 from collector.api.metrics_select import Wanted
 from collector.api.metrics_shown import Comparing, Difference, Gathering, Scene, Shown
 from collector.api.route import Context
+from collector.kube.objects import Pod
 
 SAMPLED: Final = next(version for version in AGGREGATED if version.sampled)
 """Scenes are the same in all versions that show samples."""
@@ -28,10 +29,16 @@ def pieces(
             await asyncio.sleep(0)
 
     async def pods() -> AsyncIterator[Shown]:
+        left: list[Pod] = []
         async for some in wanted.pods(context):
-            for start in range(0, len(some), at_once):
+            some[:0] = left  # few pieces: each waits for a turn of the event loop
+            whole = len(some) - len(some) % at_once
+            for start in range(0, whole, at_once):
                 yield reader.pods(some[start : start + at_once])
                 await asyncio.sleep(0)
+            left = some[whole:]
+        if left:
+            yield reader.pods(left)
 
     if resource is PODS:
         return pods()

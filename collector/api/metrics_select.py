@@ -17,6 +17,9 @@ from collector.kube.fieldselector import FieldSelector
 from collector.kube.objects import Node, Pod
 from collector.kube.selector import LabelSelector
 
+DEALT_AT_ONCE: Final = 4 * BITE
+"""Pods dealt to their namespaces between two looks at the event loop."""
+
 SORTED_AT_ONCE: Final = 2 * BITE
 """Pods of one namespace that are sorted in one go: a millisecond or two."""
 
@@ -41,14 +44,19 @@ class Wanted:
         return sorted(filter(test, context.listers.nodes.items.values()), key=lambda node: node.name)
 
     async def pods(self, context: Context) -> AsyncIterator[list[Pod]]:
-        """The selected pods by namespace and name, some thousands at a time."""
+        """The selected pods by namespace and name, some thousands at a time.
+
+        Who takes them gives way in between. Turns of the loop may be long: the list of one namespace takes few.
+        """
         moment = list(self._candidates(context))  # what the lister holds changes while others have the event loop
+        test = self.test()
         spaces: dict[str, list[Pod]] = {}
-        for start in range(0, len(moment), BITE):
-            bite = moment[start : start + BITE]
-            for pod in bite if self.everything else filter(self.test(), bite):
+        for start in range(0, len(moment), DEALT_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            bite = moment[start : start + DEALT_AT_ONCE]
+            for pod in bite if self.everything else filter(test, bite):
                 spaces.setdefault(pod.namespace, []).append(pod)
-            await asyncio.sleep(0)
         some: list[Pod] = []
         for namespace in sorted(spaces):
             async for part in _by_name(spaces[namespace]):
@@ -56,7 +64,6 @@ class Wanted:
                 if len(some) >= BITE:
                     yield some
                     some = []
-                    await asyncio.sleep(0)
         if some:
             yield some
 

@@ -323,6 +323,7 @@ async def test_a_list_of_many_pods_is_sorted_whole_and_in_pieces(monkeypatch, co
     monkeypatch.setattr(metrics_rows, "AVAILABLE", compiled)
     monkeypatch.setattr(metrics_select, "SORTED_AT_ONCE", sorted_at_once)
     monkeypatch.setattr(metrics_select, "BITE", 16)
+    monkeypatch.setattr(metrics_select, "DEALT_AT_ONCE", 100)
     monkeypatch.setattr(metrics_items, "PODS_AT_ONCE", 8)
     made = Cluster()
     entities = synthetic.cluster(20, 15, 2)
