@@ -73,7 +73,8 @@ def listing(version: Version, resource: Resource) -> Handler:
         options = list_options(context, request)
         if not options.watch:
             link = location(request.path, "")
-            return await listed(context, version, resource, options, negotiated(request), sheet(request), link)
+            form = negotiated(request, packed=resource is PODS and version.sampled)
+            return await listed(context, version, resource, options, form, sheet(request), link)
         if not version.sampled:
             raise not_supported(GROUP, resource.plural, "watch")
         return watched(context, version, resource, options, negotiated(request, streamed=True))

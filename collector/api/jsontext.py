@@ -6,6 +6,7 @@ Pretty: one value a line, nested by one space, and every line after the first on
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from collector.api.route import Document, Style
 
@@ -61,6 +62,12 @@ def nested(document: Document, style: Style, depth: int) -> str:
 def string(text: str) -> str:
     """`text` between quotes; `<`, `>` and `&` are escaped, as for use within HTML."""
     return f'"{_UNSAFE.sub(_escaped, text)}"'
+
+
+@lru_cache(maxsize=16_384)
+def escaped(text: str) -> str:
+    """`text` as it stands between the quotes; of what comes again and again."""
+    return string(text)[1:-1]
 
 
 def number(value: float) -> str:

@@ -4,12 +4,13 @@ One description serves OpenAPI 2 and 3: `_Dialect` knows where they differ. Sche
 Kubernetes' own documents, so that a merge finds them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from collector import __version__
 from collector.api.metrics_objects import AGGREGATED, GROUP, NODES, PODS, Resource, Version
+from collector.api.metrics_protobuf import PROTOBUF
 
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
 QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
@@ -47,12 +48,12 @@ class _Dialect:
         typed = {"type": kind, "uniqueItems": True}
         return {**head, **typed} if self.version_2 else {**head, "schema": typed}
 
-    def answer(self, schema: str) -> dict[str, Any]:
-        """What a response holds."""
+    def answer(self, schema: str, media: Sequence[str]) -> dict[str, Any]:
+        """What a response of any of these media types holds."""
         reference = self.reference(schema)
         if self.version_2:
             return {"200": {"description": "OK", "schema": reference}}
-        return {"200": {"description": "OK", "content": {"application/json": {"schema": reference}}}}
+        return {"200": {"description": "OK", "content": {each: {"schema": reference} for each in media}}}
 
 
 V2: Final = _Dialect("#/definitions/", version_2=True)
@@ -208,17 +209,21 @@ def _path(
     scope, action = what
     before, behind = (scope, "") if scope == "Namespaced" else ("", scope)
     word = "list" if action == "list" else "read"
+    packed = action == "list" and resource is PODS and version.sampled
+    media = ("application/json", PROTOBUF) if packed else ("application/json",)
     of_version = version.name[0].upper() + version.name[1:]
     operation: dict[str, Any] = {
         "operationId": f"{word}Metrics{of_version}{before}{resource.kind}{behind}",
         "description": f"{'Usage of the' if action == 'list' else 'Usage of one of the'} {resource.plural}.",
         "tags": [f"metrics_{version.name}"],
-        "responses": dialect.answer(_name(version, f"{resource.kind}List" if action == "list" else resource.kind)),
+        "responses": dialect.answer(
+            _name(version, f"{resource.kind}List" if action == "list" else resource.kind), media
+        ),
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": _kind(version, resource.kind),
     }
     if dialect.version_2:
-        operation |= {"consumes": ["*/*"], "produces": ["application/json"], "schemes": ["https"]}
+        operation |= {"consumes": ["*/*"], "produces": list(media), "schemes": ["https"]}
     parameters = list(above)
     if action == "list" and version.sampled:
         parameters += [dialect.parameter(name, "query", kind, about) for name, kind, about in LIST_OPTIONS]

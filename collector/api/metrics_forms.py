@@ -4,14 +4,17 @@ The columns are metrics-server's: Name, the sum of each resource, Window. What i
 swap) comes behind, of less priority: `kubectl get -o wide` shows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 
+from collector.api.jsontext import escaped
+from collector.api.metrics_items import at_once, items
 from collector.api.metrics_objects import HOLE, RAW, Resource, Version, list_document
-from collector.api.metrics_reader import escaped
+from collector.api.metrics_protobuf import PROTOBUF
+from collector.api.metrics_reader import AT_ONCE
 from collector.api.metrics_shown import Shown
 from collector.api.metrics_usage import Column, Usage
 from collector.api.metrics_writer import ALONE, ITEM, Writer, amounts, moments
@@ -45,8 +48,11 @@ class Form(Protocol):
     def document(self, version: Version, resource: Resource, metadata: Mapping[str, Document]) -> Document:
         """A list. Raw: its elements."""
 
-    def elements(self, writer: Writer, shown: Shown) -> list[str]:
-        """The elements of a list."""
+    def at_once(self, resource: Resource) -> int:
+        """How many objects of a list to write between two looks at the event loop."""
+
+    def elements(self, writer: Writer) -> Callable[[Shown], bytes]:
+        """What writes the elements of a list, with what stands between them, some at a time."""
 
     def alone(self, writer: Writer, shown: Shown, *, first: bool = True) -> list[str]:
         """Each object by itself, as an answer or in an event; `first`: none came before in this answer."""
@@ -59,9 +65,13 @@ class Objects:
         """The list of the kind."""
         return list_document(version, resource, metadata)
 
-    def elements(self, writer: Writer, shown: Shown) -> list[str]:
+    def at_once(self, resource: Resource) -> int:
+        """As many as are quickly written."""
+        return at_once(resource)
+
+    def elements(self, writer: Writer) -> Callable[[Shown], bytes]:
         """Items."""
-        return writer.objects(shown, ITEM)
+        return items(writer)
 
     def alone(self, writer: Writer, shown: Shown, *, first: bool = True) -> list[str]:
         """The objects."""
@@ -82,10 +92,14 @@ class Table:
         """The table with its columns."""
         return {**self._head(metadata), "columnDefinitions": _column_definitions(), "rows": RAW}
 
-    def elements(self, writer: Writer, shown: Shown) -> list[str]:
+    def at_once(self, _resource: Resource) -> int:
+        """A row is Python's work."""
+        return AT_ONCE
+
+    def elements(self, writer: Writer) -> Callable[[Shown], bytes]:
         """Rows."""
-        form = writer.sheet.hollow({"cells": [HOLE] * len(COLUMNS), "object": RAW}, ITEM)
-        return [form % (*cells, told) for cells, told in zip(_cells(shown), self._objects(writer, shown), strict=True)]
+        separator = writer.sheet.frame(1)[1]
+        return lambda shown: separator.join(self._rows(writer, shown)).encode()
 
     def alone(self, writer: Writer, shown: Shown, *, first: bool = True) -> list[str]:
         """Tables of one row; only the first has columns."""
@@ -96,7 +110,7 @@ class Table:
             writer.sheet.hollow({**head, "columnDefinitions": definitions, "rows": RAW}, ALONE)
             for definitions in ((_column_definitions(), []) if first else ([],))
         ]
-        rows = self.elements(writer, shown)
+        rows = self._rows(writer, shown)
         return [forms[min(at, len(forms) - 1)] % f"{opening}{row}{closing}" for at, row in enumerate(rows)]
 
     def odd(self, document: Document, metadata: Mapping[str, Document], name: str, *, first: bool) -> Document:
@@ -115,6 +129,10 @@ class Table:
     def _head(self, metadata: Mapping[str, Document]) -> dict[str, Document]:
         return {"kind": "Table", "apiVersion": self.api_version, "metadata": metadata}
 
+    def _rows(self, writer: Writer, shown: Shown) -> list[str]:
+        form = writer.sheet.hollow({"cells": [HOLE] * len(COLUMNS), "object": RAW}, ITEM)
+        return [form % (*cells, told) for cells, told in zip(_cells(shown), self._objects(writer, shown), strict=True)]
+
     def _objects(self, writer: Writer, shown: Shown) -> list[str]:
         if self.include == NONE:
             return ["null"] * len(shown)
@@ -128,13 +146,20 @@ class Table:
 
 
 OBJECTS: Final = Objects()
+PACKED: Final = Objects()
+"""As protobuf, which is no text: see metrics_protobuf."""
 
 
-def negotiated(request: Request, *, streamed: bool = False) -> Form:
-    """The form that the client prefers among those that there are. Raises StatusError."""
+def negotiated(request: Request, *, streamed: bool = False, packed: bool = False) -> Form:
+    """The form that the client prefers among those that there are. Raises StatusError.
+
+    `streamed`: changes are told; `packed`: there is protobuf, too.
+    """
     if not request.headers.get("Accept"):
         return OBJECTS
     for name, parameters in accepted(request):
+        if packed and name == PROTOBUF and not parameters:
+            return PACKED
         if (
             not is_json(name)
             or parameters.get("stream", "watch") != "watch"

@@ -9,10 +9,10 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from collector.api.metrics_forms import Form
+from collector.api.metrics_forms import PACKED, Form
 from collector.api.metrics_objects import Resource, Version
 from collector.api.metrics_options import INCONSISTENT, Options, Token
-from collector.api.metrics_reader import AT_ONCE
+from collector.api.metrics_protobuf import PROTOBUF, protobuf_list
 from collector.api.metrics_scenes import pieces, scene_now
 from collector.api.metrics_shown import Scene, Shown, key
 from collector.api.metrics_writer import Sheet, Writer, in_frame
@@ -41,21 +41,25 @@ async def listed(
         scene, which, rest = await _page(context, resource, options)
         writer = Writer(version, resource, sheet, context.now(), f"{scene.object_version}")
         metadata = {**head, "resourceVersion": f"{scene.number}", **rest}
-        return _answer(form, writer, metadata, _cut(scene, which))
+        return _answer(form, writer, metadata, _cut(scene, which, form.at_once(resource)))
     now = context.now()
     revision = context.revisions.current(now)
     if version.sampled:
         head["resourceVersion"] = f"{revision.number}"
     writer = Writer(version, resource, sheet, now, f"{revision.object_version}" if version.sampled else "")
-    return _answer(form, writer, head, pieces(context, version, resource, options.wanted))
+    return _answer(form, writer, head, pieces(context, version, resource, options.wanted, form.at_once(resource)))
 
 
 def _answer(form: Form, writer: Writer, metadata: Mapping[str, Document], shown: AsyncIterator[Shown]) -> Answer:
-    async def texts() -> AsyncIterator[list[str]]:
-        async for some in shown:
-            yield form.elements(writer, some)
+    if form is PACKED:
+        return Answer(protobuf_list(writer, metadata, shown), PROTOBUF)
 
-    return Answer(in_frame(writer.sheet, form.document(writer.version, writer.resource, metadata), texts()))
+    async def elements() -> AsyncIterator[bytes]:
+        write = form.elements(writer)
+        async for some in shown:
+            yield write(some)
+
+    return Answer(in_frame(writer.sheet, form.document(writer.version, writer.resource, metadata), elements()))
 
 
 async def _page(
@@ -120,7 +124,7 @@ async def _tested(scene: Scene, start: int, options: Options) -> tuple[list[int]
     return found, False
 
 
-async def _cut(scene: Scene, which: list[int]) -> AsyncIterator[Shown]:
-    for start in range(0, len(which), AT_ONCE):
-        yield scene.shown.chosen(which[start : start + AT_ONCE])
+async def _cut(scene: Scene, which: list[int], at_once: int) -> AsyncIterator[Shown]:
+    for start in range(0, len(which), at_once):
+        yield scene.shown.chosen(which[start : start + at_once])
         await asyncio.sleep(0)

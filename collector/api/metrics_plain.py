@@ -7,12 +7,13 @@ Nodes and pods are those that the API server knows, so that deleted ones never s
 from collections.abc import AsyncIterator
 
 from collector.api import jsontext
+from collector.api.metrics_items import at_once, items
 from collector.api.metrics_objects import HEAPSTER, NODES, PODS, Resource, list_document
 from collector.api.metrics_reader import Reader
 from collector.api.metrics_scenes import pieces
 from collector.api.metrics_select import Wanted
 from collector.api.metrics_shown import Shown
-from collector.api.metrics_writer import ALONE, ITEM, Sheet, Writer, in_frame
+from collector.api.metrics_writer import ALONE, Sheet, Writer, in_frame
 from collector.api.route import Answer, BadRequestError, Context, Request, RequestError, Route, Style
 from collector.gotext import quoted
 from collector.kube import selector
@@ -54,14 +55,15 @@ def pod(context: Context, request: Request) -> Answer:
 
 def _list(context: Context, request: Request, resource: Resource) -> Answer:
     writer = _writer(context, resource)
-    shown = pieces(context, HEAPSTER, resource, _wanted(request))
+    shown = pieces(context, HEAPSTER, resource, _wanted(request), at_once(resource))
 
-    async def texts() -> AsyncIterator[list[str]]:
+    async def elements() -> AsyncIterator[bytes]:
+        write = items(writer)
         async for some in shown:
-            yield writer.objects(some, ITEM)
+            yield write(some)
 
     # Of nothing Heapster's own API says null (K22).
-    return Answer(in_frame(writer.sheet, list_document(HEAPSTER, resource, {}), texts(), "null"))
+    return Answer(in_frame(writer.sheet, list_document(HEAPSTER, resource, {}), elements(), "null"))
 
 
 def _alone(context: Context, resource: Resource, shown: Shown) -> Answer:

@@ -5,17 +5,16 @@ A pod is left out whole as soon as one of its containers lacks a value: an autos
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import compress
 from typing import Final
 
 import numpy as np
 
-from collector.api import jsontext
 from collector.api.metrics_objects import Version
-from collector.api.metrics_shown import Shown, nothing
+from collector.api.metrics_rows import rows_of
+from collector.api.metrics_shown import Rows, Shown, nothing
 from collector.api.metrics_usage import Usage, heapster_usage, light_usage, sampled_usage
 from collector.api.route import Context
-from collector.core.entities import NULL, EntityTable
 from collector.kube.objects import Node, Pod
 
 AT_ONCE: Final = 256
@@ -39,20 +38,20 @@ class Reader:
         if self._entities is None or not nodes:
             return nothing()
         find = self._entities.find_node
-        usage = self._usage([find(node.name) for node in nodes])
+        usage = self._usage(np.array([find(node.name) for node in nodes], np.int64))
         kept = np.flatnonzero(usage.complete)
         whole = kept.size == len(nodes)
         objects = nodes if whole else [nodes[at] for at in kept.tolist()]
-        ends = np.arange(1, kept.size + 1, dtype=np.intp)
+        ends = np.arange(1, kept.size + 1, dtype=np.int64)
         return Shown(objects, ends, [""] * kept.size, usage if whole else usage.at(kept))
 
     def pods(self, pods: Sequence[Pod]) -> Shown:
         """Those of `pods` whose containers all have usage."""
         if self._entities is None or not pods:
             return nothing()
-        names, rows, ends = self._containers(self._entities, pods)
+        names, rows, ends = rows_of(self._entities, pods, self._version)
         usage = self._usage(rows)
-        bounds = np.array([0, *ends], np.intp)
+        bounds = np.concatenate([[0], ends])
         lengths = np.diff(bounds)
         if usage.complete.all() and lengths.all():
             return Shown(pods, bounds[1:], names, usage)
@@ -63,9 +62,8 @@ class Reader:
             rows_kept = self._those_that_run(pods[at], usage, int(bounds[at]), int(bounds[at + 1]))
             kept[rows_kept] = True
             lengths[at], whole[at] = len(rows_kept), bool(rows_kept)
-        shown = np.flatnonzero(whole).tolist()
-        left = [names[at] for at in np.flatnonzero(kept).tolist()]
-        return Shown([pods[at] for at in shown], np.cumsum(lengths[whole]), left, usage.at(kept))
+        left = list(compress(names, kept.tolist()))
+        return Shown(list(compress(pods, whole.tolist())), np.cumsum(lengths[whole]), left, usage.at(kept))
 
     def _those_that_run(self, pod: Pod, usage: Usage, start: int, end: int) -> list[int]:
         """Of a pod's containers, `start` to `end`, those with usage; none when one that runs has none."""
@@ -75,31 +73,10 @@ class Reader:
         lacking = [containers[at - start].name for at in range(start, end) if not usage.complete[at]]
         return [at for at in range(start, end) if usage.complete[at]] if pod.not_running.issuperset(lacking) else []
 
-    def _containers(self, entities: EntityTable, pods: Sequence[Pod]) -> tuple[list[str], list[int], list[int]]:
-        """The names and rows of the containers of all `pods`, and for each pod where its own end in these lists."""
-        containers_of = self._version.containers
-        names: list[str] = []
-        rows: list[int] = []
-        ends: list[int] = []
-        for pod in pods:
-            below = entities.children(entities.find_pod(pod.namespace, pod.name))
-            for container in containers_of(pod):
-                names.append(escaped(container.name))
-                rows.append(below.get(container.name, NULL))
-            ends.append(len(rows))
-        return names, rows, ends
-
-    def _usage(self, rows: Sequence[int]) -> Usage:
-        at = np.array(rows, np.intp)
+    def _usage(self, at: Rows) -> Usage:
         if self._light is not None:
             return light_usage(self._light, self._batch, at, self._now)
         assert self._batch is not None, "without a batch nothing is read"
         return (
             sampled_usage(self._batch, self._before, at) if self._version.sampled else heapster_usage(self._batch, at)
         )
-
-
-@lru_cache(maxsize=16_384)
-def escaped(text: str) -> str:
-    """`text` as it stands between the quotes of a JSON string."""
-    return jsontext.string(text)[1:-1]

@@ -9,6 +9,7 @@ from collector.api.metrics_reader import AT_ONCE, Reader
 from collector.api.metrics_select import Wanted
 from collector.api.metrics_shown import Comparing, Difference, Gathering, Scene, Shown
 from collector.api.route import Context
+from collector.kube.objects import Pod
 
 SAMPLED: Final = next(version for version in AGGREGATED if version.sampled)
 """Scenes are the same in all versions that show samples."""
@@ -16,20 +17,28 @@ SAMPLED: Final = next(version for version in AGGREGATED if version.sampled)
 COMPARED_AT_ONCE: Final = 4_096
 
 
-def pieces(context: Context, version: Version, resource: Resource, wanted: Wanted) -> AsyncIterator[Shown]:
-    """What a list shows, sorted, some at a time; it is of the moment of this call."""
+def pieces(
+    context: Context, version: Version, resource: Resource, wanted: Wanted, at_once: int
+) -> AsyncIterator[Shown]:
+    """What a list shows, sorted, some `at_once`; it is of the moment of this call."""
     reader = Reader(context, version)
 
     async def nodes() -> AsyncIterator[Shown]:
-        for start in range(0, len(selected), AT_ONCE):
-            yield reader.nodes(selected[start : start + AT_ONCE])
+        for start in range(0, len(selected), at_once):
+            yield reader.nodes(selected[start : start + at_once])
             await asyncio.sleep(0)
 
     async def pods() -> AsyncIterator[Shown]:
+        left: list[Pod] = []
         async for some in wanted.pods(context):
-            for start in range(0, len(some), AT_ONCE):
-                yield reader.pods(some[start : start + AT_ONCE])
+            some[:0] = left  # few pieces: each waits for a turn of the event loop
+            whole = len(some) - len(some) % at_once
+            for start in range(0, whole, at_once):
+                yield reader.pods(some[start : start + at_once])
                 await asyncio.sleep(0)
+            left = some[whole:]
+        if left:
+            yield reader.pods(left)
 
     if resource is PODS:
         return pods()
@@ -45,7 +54,7 @@ async def scene_now(context: Context, resource: Resource, namespace: str | None)
         scene = revision.scenes.get(part)
         if scene is None:
             gathering = Gathering()
-            async for piece in pieces(context, SAMPLED, resource, Wanted(namespace)):
+            async for piece in pieces(context, SAMPLED, resource, Wanted(namespace), AT_ONCE):
                 gathering.add(piece)
             scene = Scene(revision.number, revision.object_version, gathering.whole())
             revisions.keep(revision, part, scene)

@@ -6,6 +6,8 @@ The cluster's 150,000 pods are looked at without holding up the event loop: see 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
 
 from collector.api.metrics_shown import Measured, fields_of
 from collector.api.names import BITE, between_cuts
@@ -14,6 +16,12 @@ from collector.kube import fieldselector, selector
 from collector.kube.fieldselector import FieldSelector
 from collector.kube.objects import Node, Pod
 from collector.kube.selector import LabelSelector
+
+DEALT_AT_ONCE: Final = 4 * BITE
+"""Pods dealt to their namespaces between two looks at the event loop."""
+
+SORTED_AT_ONCE: Final = 2 * BITE
+"""Pods of one namespace that are sorted in one go: a millisecond or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +44,28 @@ class Wanted:
         return sorted(filter(test, context.listers.nodes.items.values()), key=lambda node: node.name)
 
     async def pods(self, context: Context) -> AsyncIterator[list[Pod]]:
-        """The selected pods by namespace and name, some thousands at a time."""
+        """The selected pods by namespace and name, some thousands at a time.
+
+        Who takes them gives way in between. Turns of the loop may be long: the list of one namespace takes few.
+        """
         moment = list(self._candidates(context))  # what the lister holds changes while others have the event loop
         test = self.test()
-        runs: list[list[tuple[str, str, Pod]]] = []
-        for start in range(0, len(moment), BITE):
-            # No two have namespace and name in common, so that pods themselves are never compared.
-            runs.append(sorted((pod.namespace, pod.name, pod) for pod in moment[start : start + BITE] if test(pod)))
-            await asyncio.sleep(0)
-        for piece in between_cuts(runs) if runs else ():
-            piece.sort()
-            yield [pod for _, _, pod in piece]
-            await asyncio.sleep(0)
+        spaces: dict[str, list[Pod]] = {}
+        for start in range(0, len(moment), DEALT_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            bite = moment[start : start + DEALT_AT_ONCE]
+            for pod in bite if self.everything else filter(test, bite):
+                spaces.setdefault(pod.namespace, []).append(pod)
+        some: list[Pod] = []
+        for namespace in sorted(spaces):
+            async for part in _by_name(spaces[namespace]):
+                some += part
+                if len(some) >= BITE:
+                    yield some
+                    some = []
+        if some:
+            yield some
 
     def _candidates(self, context: Context) -> Iterable[Pod]:
         """The pods to look at. Of one namespace, those that the collector has seen: the others have no usage."""
@@ -66,6 +84,23 @@ class Wanted:
         if not fields:
             return lambda measured: by_labels(measured.labels)
         return lambda measured: by_labels(measured.labels) and fields.matches(fields_of(measured))
+
+
+async def _by_name(pods: list[Pod]) -> AsyncIterator[list[Pod]]:
+    """The pods of one namespace in order."""
+    if len(pods) <= SORTED_AT_ONCE:
+        pods.sort(key=attrgetter("name"))
+        yield pods
+        return
+    runs: list[list[tuple[str, Pod]]] = []
+    for start in range(0, len(pods), BITE):
+        # No two have their names in common, so that pods themselves are never compared.
+        runs.append(sorted((pod.name, pod) for pod in pods[start : start + BITE]))
+        await asyncio.sleep(0)
+    for piece in between_cuts(runs):
+        piece.sort()
+        yield [pod for _, pod in piece]
+        await asyncio.sleep(0)
 
 
 def _label_test(wanted: LabelSelector) -> Callable[[Mapping[str, str]], bool]:

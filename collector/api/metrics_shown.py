@@ -19,7 +19,7 @@ from collector.api.metrics_usage import Usage, joined
 from collector.kube.objects import Node, Pod
 
 Measured: TypeAlias = Node | Pod
-Rows: TypeAlias = NDArray[np.intp]
+Rows: TypeAlias = NDArray[np.int64]
 
 ROW_BYTES = 72
 """About what a row keeps in memory."""
@@ -32,7 +32,7 @@ class Shown:
     objects: Sequence[Measured]
     ends: Rows
     names: Sequence[str]
-    """Of the containers, as they stand between quotes; empty of nodes."""
+    """Of the containers; empty of nodes."""
     usage: Usage
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class Shown:
     @property
     def starts(self) -> Rows:
         """Where the rows of each object begin."""
-        return np.concatenate([[0], self.ends])[:-1].astype(np.intp)
+        return np.concatenate([[0], self.ends])[:-1].astype(np.int64)
 
     def piece(self, start: int, stop: int) -> "Shown":
         """The objects `start` to `stop`."""
@@ -52,7 +52,7 @@ class Shown:
 
     def chosen(self, which: Sequence[int]) -> "Shown":
         """The objects of these numbers."""
-        at = np.array(which, np.intp)
+        at = np.array(which, np.int64)
         starts, ends = np.where(at > 0, self.ends[at - 1], 0), self.ends[at]
         lengths = ends - starts
         new_ends = np.cumsum(lengths)
@@ -65,13 +65,14 @@ class Shown:
         return np.maximum.reduceat(self.usage.times, self.starts) if len(self) else np.empty(0, np.int64)
 
     def oldest(self) -> Rows:
-        """For each object, the row with its oldest sample."""
-        times, ends = self.usage.times.tolist(), self.ends.tolist()
-        found, start = [], 0
-        for end in ends:
-            found.append(start if end - start == 1 else min(range(start, end), key=times.__getitem__))
-            start = end
-        return np.array(found, np.intp)
+        """For each object, the row with its oldest sample; of several the first."""
+        if not len(self):
+            return np.empty(0, np.int64)
+        starts, times = self.starts, self.usage.times
+        lengths = self.ends - starts
+        is_oldest = times == np.repeat(np.minimum.reduceat(times, starts), lengths)
+        rows = np.where(is_oldest, np.arange(times.size), times.size)
+        return np.minimum.reduceat(rows, starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def nothing() -> Shown:
     """No object at all."""
     empty = np.empty(0, np.int64)
     usage = Usage(np.empty(0, np.bool_), empty, empty, empty, empty, -9)
-    return Shown((), np.empty(0, np.intp), (), usage)
+    return Shown((), np.empty(0, np.int64), (), usage)
 
 
 def fields_of(measured: Measured) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from collector.api import jsontext
 from collector.api.gotime import format_time
-from collector.api.jsontext import Layout
+from collector.api.jsontext import Layout, escaped
 from collector.api.metrics_objects import (
     HOLE,
     PODS,
@@ -19,7 +19,6 @@ from collector.api.metrics_objects import (
     node_document,
     pod_document,
 )
-from collector.api.metrics_reader import escaped
 from collector.api.metrics_shown import Shown
 from collector.api.metrics_usage import Column, Usage
 from collector.api.route import Document
@@ -71,6 +70,7 @@ class Writer:
         self.version = version
         self.resource = resource
         self.sheet = sheet
+        self.created = created
         self.stamps = {
             **({"resourceVersion": object_version} if object_version else {}),
             "creationTimestamp": moment(created),
@@ -94,12 +94,20 @@ class Writer:
                 names = (name, namespace, namespace, name) if links else (name, namespace)
             elif links:
                 names = (name, name)
-            labels = self._shown(each.labels, depth) if labelled else empty
+            labels = (self.label_text(each.labels, depth),) if labelled and each.labels else empty
             yield len(labels), names + labels
 
     def metadata(self, labelled: bool) -> Document:
         """The metadata of an object without labels, or with some."""
         return metadata_document(self.version, self.resource, self.stamps, labelled)
+
+    def label_text(self, labels: Labels, depth: int) -> str:
+        """The text of an object's labels. Replicas share theirs."""
+        found = self._label_texts.get((id(labels), depth))
+        if found is None:  # with the labels themselves, so that no others get their number
+            found = labels, self.sheet.text(dict(sorted(labels.items())), depth + 2)
+            self._label_texts[id(labels), depth] = found
+        return found[1]
 
     def _nodes(self, shown: Shown, depth: int) -> list[str]:
         shapes, values = amounts(shown.usage)
@@ -113,7 +121,9 @@ class Writer:
     def _pods(self, shown: Shown, depth: int) -> list[str]:
         shapes, values = amounts(shown.usage)
         inner = [self.sheet.hollow(container_document(resources), depth + 2) for resources in RESOURCES]
-        written = [inner[shape] % (name, *row) for shape, name, row in zip(shapes, shown.names, values, strict=True)]
+        written = [
+            inner[shape] % (escaped(name), *row) for shape, name, row in zip(shapes, shown.names, values, strict=True)
+        ]
         forms = self._forms(depth, 0)
         opening, separator, closing = self.sheet.frame(depth + 1)
         told = shown.oldest() if self.version.sampled else shown.starts
@@ -139,29 +149,19 @@ class Writer:
             return self.sheet.hollow(pod_document(self.version, metadata, alone), depth)
         return self.sheet.hollow(node_document(self.version, metadata, alone, RESOURCES[shape]), depth)
 
-    def _shown(self, labels: Labels, depth: int) -> tuple[str] | tuple[()]:
-        """The text of an object's labels where it has some. Replicas share theirs."""
-        if not labels:
-            return ()
-        found = self._label_texts.get((id(labels), depth))
-        if found is None:  # with the labels themselves, so that no others get their number
-            found = labels, self.sheet.text(dict(sorted(labels.items())), depth + 2)
-            self._label_texts[id(labels), depth] = found
-        return (found[1],)
-
 
 async def in_frame(
-    sheet: Sheet, document: Document, texts: AsyncIterator[list[str]], empty: str = "[]"
+    sheet: Sheet, document: Document, elements: AsyncIterator[bytes], empty: str = "[]"
 ) -> AsyncIterator[bytes]:
-    """`document` with the elements `texts` in place of the raw value that stands one level below it, in pieces."""
+    """`document` with `elements`, some at a time, in place of the raw value that stands one level below it."""
     head, tail = sheet.text(document).split(f'"{RAW}"')
     opening, separator, closing = sheet.frame(1)
-    before = head + opening
-    async for some in texts:
+    before, none = (head + opening).encode(), True
+    async for some in elements:
         if some:
-            yield (before + separator.join(some)).encode()
-            before = separator
-    if before != separator:
+            yield before + some
+            before, none = separator.encode(), False
+    if none:
         closing = head + empty
     yield f"{closing}{tail}{sheet.end}".encode()
 

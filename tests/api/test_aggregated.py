@@ -312,13 +312,19 @@ async def test_where_the_batch_before_is_not_the_one_the_rate_is_of_the_rate_its
     assert (pod["timestamp"], pod["window"]) == ("2026-09-21T14:14:25Z", "1m0s")
 
 
-async def test_a_list_of_many_pods_is_sorted_whole_and_in_pieces(monkeypatch):
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("sorted_at_once", [8, 10_000])
+async def test_a_list_of_many_pods_is_sorted_whole_and_in_pieces(monkeypatch, compiled, sorted_at_once):
     from api import synthetic
 
-    from collector.api import metrics_scenes, metrics_select
+    from collector.api import metrics_items, metrics_rows, metrics_select
 
+    monkeypatch.setattr(metrics_items, "AVAILABLE", compiled)
+    monkeypatch.setattr(metrics_rows, "AVAILABLE", compiled)
+    monkeypatch.setattr(metrics_select, "SORTED_AT_ONCE", sorted_at_once)
     monkeypatch.setattr(metrics_select, "BITE", 16)
-    monkeypatch.setattr(metrics_scenes, "AT_ONCE", 8)
+    monkeypatch.setattr(metrics_select, "DEALT_AT_ONCE", 100)
+    monkeypatch.setattr(metrics_items, "PODS_AT_ONCE", 8)
     made = Cluster()
     entities = synthetic.cluster(20, 15, 2)
     made.store.add(synthetic.batch(entities, (NOW - 60) * SECOND))
@@ -557,10 +563,10 @@ async def test_a_failing_handler_says_so_without_the_cause(cluster, monkeypatch,
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_list_disturbs_nobody(cluster, monkeypatch):
-    from collector.api import metrics_scenes, metrics_select
+    from collector.api import metrics_items, metrics_select
 
     monkeypatch.setattr(metrics_select, "BITE", 1)
-    monkeypatch.setattr(metrics_scenes, "AT_ONCE", 1)
+    monkeypatch.setattr(metrics_items, "PODS_AT_ONCE", 1)
     dispatcher = Dispatcher(cluster.context, ROUTES, API_ROOTS)
     pieces = (await dispatcher.answer("GET", "/apis/metrics.k8s.io/v1alpha1/pods", {})).answer.body
     assert (await anext(pieces)).startswith(b"{")

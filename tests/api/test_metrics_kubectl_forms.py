@@ -405,7 +405,7 @@ def conforms(found: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> Non
             assert isinstance(found, int)
 
 
-@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/metrics.k8s.io/v1", f"{ROOT}/pods"])
+@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/metrics.k8s.io/v1", f"{ROOT}/nodes"])
 async def test_protobuf_alone_is_refused_and_json_beside_it_is_given(path):
     cluster = some()
     for protobuf in (
