@@ -14,7 +14,7 @@ from collector.sim.identity import PodIdentity, make_uid, pod_identity
 from collector.sim.plan import POD_OVERHEAD_NANOCORES, Plan
 from collector.sim.sample_columns import FS_INODES, Samples
 from collector.sim.samples import PAUSE_MEMORY
-from collector.sim.summary import SummaryWriter
+from collector.sim.sampling import Sampling
 
 DEVICE, MAJOR, MINOR = "/dev/vda", 254, 0
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10.1"
@@ -80,9 +80,10 @@ class Cgroup:
         return self.throttled_periods * 5_000_000
 
 
-def cgroups(plan: Plan, writer: SummaryWriter, node: int, now: float) -> list[Cgroup]:
+def cgroups(sampling: Sampling, node: int, now: float) -> list[Cgroup]:
     """The cgroups of `node` at `now` (seconds since 1970), the root first."""
-    _, row, samples = writer.samples(node, now)
+    plan = sampling.plan
+    row, samples = sampling.samples(node, now)
     root, *system = _of_node(plan, node, row, samples)
     ended = samples.lives.birth[row] + plan.slots.lifetime[node] <= int(now - plan.origin)
     found = [root, *system]

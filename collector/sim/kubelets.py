@@ -35,7 +35,7 @@ class NodeAnswers(Protocol):
     def summary(self, node: int, *, only_cpu_and_memory: bool) -> bytes | memoryview:
         """The body of /stats/summary, now."""
 
-    def resource(self, node: int) -> bytes | None:
+    def resource(self, node: int) -> bytes | memoryview | None:
         """The body of /metrics/resource, now; None where the kubelet has no such endpoint."""
 
     def cadvisor(self, node: int) -> bytes | None:
@@ -60,11 +60,12 @@ class Kubelets:
         self._answers = answers
         self._addresses = addresses
         self._contexts = contexts
-        self._started = started
         self._listeners: dict[int, Listener] = {}
         self._connections: list[set[KubeletProtocol]] = [set() for _ in addresses]
         self._faults: dict[int, Fault] = {}
         self._summary = Answer(200, b"", content_type="application/json")
+        begun = ("Process-Start-Time-Unix", str(int(started)))
+        self._resource = Answer(200, b"", _TEXT_FORMAT, headers=(begun,))
         self.port = 0
         self.token = config.token
         """The bearer token that may everything."""
@@ -158,8 +159,7 @@ class Kubelets:
             return self._summary
         resource = self._answers.resource(node) if path == "/metrics/resource" else None
         if resource is not None:
-            started = ("Process-Start-Time-Unix", str(int(self._started)))
-            return Answer(200, resource, _TEXT_FORMAT, headers=(started,))
+            return replace(self._resource, body=resource)
         cadvisor = self._answers.cadvisor(node) if path == "/metrics/cadvisor" else None
         if cadvisor is not None:
             return Answer(200, cadvisor, _TEXT_FORMAT)

@@ -15,57 +15,40 @@ from collector.sim.digits import BLANK, Lanes, RecentTimes, text_lanes, time_lan
 from collector.sim.hashing import I64
 from collector.sim.identity import PodIdentity, pod_identity
 from collector.sim.layout import Field
-from collector.sim.plan import Plan
 from collector.sim.sample_columns import Samples
-from collector.sim.samples import Sampler
+from collector.sim.sampling import GROUP_NODES, SampledGroup, Sampling
 from collector.sim.summary_body import SummaryBody
 from collector.sim.summary_fields import number_fields, sampled_times
 from collector.sim.summary_format import SummaryFormat
 from collector.sim.workloads import letters
 
-GROUP_NODES = 128
-"""Nodes whose numbers become text together: fewer, and NumPy's calls cost more than its work; more, and the caches are
-too small (measured: 112 microseconds an answer with 64, 95 with 128, 104 with 256)."""
-
 
 class SummaryGroup:
-    """The answers of `nodes`, as lanes; `refresh` brings them to a tick."""
+    """The answers of a group's nodes, as lanes; `refresh` brings them to a tick."""
 
-    def __init__(self, plan: Plan, summary_format: SummaryFormat, nodes: slice) -> None:
+    def __init__(self, summary_format: SummaryFormat, sampled: SampledGroup) -> None:
+        plan, count = sampled.plan, sampled.count
         self._plan = plan
         self._format = summary_format
-        self._nodes = nodes
-        self._sampler = Sampler(plan, nodes)
-        count = len(range(*nodes.indices(plan.config.nodes)))
+        self.sampled = sampled
+        self._nodes = sampled.nodes
         self.lanes: Lanes = np.full((count, summary_format.width), BLANK, dtype=np.uint32)
         self._views = {name: column.of(self.lanes) for name, column in summary_format.columns.items()}
         self._generation = np.full((count, len(plan.classes)), -(2**62))
         self._started = np.full((count, *plan.containers.cpu.shape[1:]), -(2**62))
         self._absent: dict[str, NDArray[np.bool_]] = {}
         self._dates: Lanes = np.empty(0, dtype=np.uint32)
-        self.samples: Samples | None = None
-        self.lacking: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
-        """Nodes of which something is not in the answer at this tick."""
-        self.first_end: list[int] = []
-        """When the first of each node's pods ends."""
+        self._shown: Samples | None = None
         self._write_node_texts()
 
     def refresh(self, second: int) -> Samples:
         """Bring the lanes to the tick at `second`; gives the samples they hold."""
-        if self.samples is None or self.samples.second != second:
-            self.samples = self._sampler.sample(second)
-            self._write_lives(self.samples)
-            self._write_samples(self.samples)
-            containers, pods = self.samples.containers.present, self.samples.pods.present
-            self.lacking = np.logical_not(containers.all(axis=(1, 2)) & pods.all(axis=1))
-            self.first_end = self.ends(slice(None)).min(axis=1).tolist()
-        return self.samples
-
-    def ends(self, rows: slice | int) -> I64:
-        """When the pods of these rows end, in seconds since the plan's origin."""
-        assert self.samples is not None
-        ends: I64 = self.samples.lives.birth[rows] + self._plan.slots.lifetime[self._nodes][rows]
-        return ends
+        samples = self.sampled.at(second)
+        if samples is not self._shown:
+            self._shown = samples
+            self._write_lives(samples)
+            self._write_samples(samples)
+        return samples
 
     def dates_of(self, row: int) -> Lanes:
         """What the sampled times of this row begin with: one beginning for all, or one for each."""
@@ -162,31 +145,20 @@ _POD_TEXTS: dict[str, Callable[[PodIdentity], str]] = {
 class SummaryWriter:
     """Answers for every node of a plan at any time; groups are made when first asked for."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._format = SummaryFormat(plan)
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._plan = sampling.plan
+        self._format = SummaryFormat(sampling.plan)
         self._body = SummaryBody(self._format)
         self._groups: dict[int, SummaryGroup] = {}
 
     def write(self, node: int, now: float) -> memoryview:
         """The body for `node` at `now` (seconds since 1970), until the next one is written."""
-        group, row, samples = self.samples(node, now)
-        text = self._body.write(group.lanes[row], group.dates_of(row), self._plan.origin + samples.second)
-        second = int(now - self._plan.origin)
-        if not group.lacking[row] and second < group.first_end[row]:
-            return text
-        absent = ~samples.containers.present[row]
-        gone = (group.ends(row) <= second) | ~samples.pods.present[row]
-        return self._body.without(absent, gone)
-
-    def samples(self, node: int, now: float) -> tuple[SummaryGroup, int, Samples]:
-        """The group of `node`, brought to the tick before `now`, and the node's row in it."""
         number, row = divmod(node, GROUP_NODES)
         group = self._groups.get(number)
         if group is None:
-            last = min((number + 1) * GROUP_NODES, self._plan.config.nodes)
-            group = SummaryGroup(self._plan, self._format, slice(number * GROUP_NODES, last))
-            self._groups[number] = group
-        interval = self._plan.config.housekeeping
-        second = int(now - self._plan.origin) // interval * interval
-        return group, row, group.refresh(second)
+            group = self._groups[number] = SummaryGroup(self._format, self._sampling.group(number))
+        second = int(now - self._plan.origin)
+        samples = group.refresh(self._sampling.tick(second))
+        text = self._body.write(group.lanes[row], group.dates_of(row), self._plan.origin + samples.second)
+        return text if group.sampled.whole(row, second) else self._body.without(*group.sampled.hidden(row, second))

@@ -9,7 +9,8 @@ from collector.sim.config import SimConfig
 from collector.sim.inventory import Collection, Nodes, Pods, StaticCollection
 from collector.sim.objects import ClusterObjects
 from collector.sim.plan import build_plan
-from collector.sim.resource import write_resource
+from collector.sim.resource import ResourceWriter
+from collector.sim.sampling import Sampling
 from collector.sim.summary import SummaryWriter
 from collector.sim.summary_light import cpu_and_memory
 from collector.sim.timeline import Timeline
@@ -26,7 +27,7 @@ class World(Protocol):
     def summary_at(self, node: int, now: float) -> bytes | memoryview:
         """The body of /stats/summary at `now`; asking changes nothing."""
 
-    def resource(self, node: int) -> bytes | None:
+    def resource(self, node: int) -> bytes | memoryview | None:
         """The body of /metrics/resource, now; None where the kubelet has no such endpoint."""
 
     def cadvisor(self, node: int) -> bytes | None:
@@ -45,7 +46,9 @@ class InventedWorld:
     def __init__(self, config: SimConfig, origin: int) -> None:
         self._clock = config.clock
         self._plan = build_plan(config, origin)
-        self._writer = SummaryWriter(self._plan)
+        self._sampling = Sampling(self._plan)
+        self._writer = SummaryWriter(self._sampling)
+        self._resource = ResourceWriter(self._sampling)
         self.node_names = self._plan.node_names
 
     def summary(self, node: int, *, only_cpu_and_memory: bool) -> bytes | memoryview:
@@ -57,20 +60,20 @@ class InventedWorld:
         """The body of /stats/summary at `now`."""
         return self._writer.write(node, now)
 
-    def resource(self, node: int) -> bytes | None:
+    def resource(self, node: int) -> bytes | memoryview | None:
         """The body of /metrics/resource, now; kubelets had none before 1.14."""
         if self._plan.config.old_kubelets:
             return None
-        return write_resource(self._plan, self._writer, node, self._clock())
+        return self._resource.write(node, self._clock())
 
     def cadvisor(self, node: int) -> bytes:
         """The body of /metrics/cadvisor, now."""
-        found = cgroups(self._plan, self._writer, node, self._clock())
+        found = cgroups(self._sampling, node, self._clock())
         return write_cadvisor_text(found, old=self._plan.config.old_kubelets)
 
     def containers(self, node: int, question: bytes) -> bytes | None:
         """The answer to a POST to /stats/container/, now; None for a question that cannot be understood."""
-        return answer(question, cgroups(self._plan, self._writer, node, self._clock()))
+        return answer(question, cgroups(self._sampling, node, self._clock()))
 
     def collections(self, addresses: tuple[str, ...], kubelet_port: int) -> dict[str, Collection]:
         """Nodes, pods and namespaces."""
