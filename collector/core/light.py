@@ -14,7 +14,8 @@
 
 Answers are taken node by node as they come, so that a slow kubelet ages its own rows and no others. Which earlier
 moment counts is metrics-server's rule: a container that started a moment ago has used nothing at its start; another one
-is compared with the sample before, if that was taken in the same life.
+is compared with the sample before, if that was taken in the same life. Beyond it, two samples with a step of the
+kubelet's clock between them are not compared; and when our own is set back, what came has come just now.
 """
 
 from collections import deque
@@ -36,6 +37,9 @@ SAMPLED: Final = 5
 
 FRESH_NS: Final = 10 * 10**9
 """A container is younger than this: what it used since its start says little about what it will use."""
+
+STEP_NS: Final = 60 * 10**9
+"""A sample so far in the future, when the one before was not, is of a kubelet whose clock was set forwards."""
 
 NO_ROWS: Final[NDArray[np.intp]] = np.empty(0, np.intp)
 
@@ -103,6 +107,8 @@ class LightStore:
 
     def begin(self, now: int) -> int:
         """A new round of questions; its number. What is too old is let go of."""
+        if self._pins and now < self._pins[-1][0]:
+            self._set_back(now)
         pin = self.entities.pins.next()
         self._pins.append((now, pin))
         oldest = now - self._keep_ns
@@ -112,6 +118,13 @@ class LightStore:
         while len(self._pins) > 1 and self._pins[1][0] < oldest:
             self._pins.popleft()
         return pin.sequence
+
+    def _set_back(self, now: int) -> None:
+        """The clock was: nothing came later than `now`, or it would be shown until the clock is there again."""
+        self._pins = deque((min(at, now), pin) for at, pin in self._pins)
+        for known in self._nodes.values():
+            known.arrived = min(known.arrived, now)
+        np.minimum(self._columns[ARRIVED], now, out=self._columns[ARRIVED])
 
     def layout(self, node: str) -> object | None:
         """The layout of the node's latest answer; None when there is none that is not too old."""
@@ -145,9 +158,9 @@ class LightStore:
             rows, new, owners = rows[live], new[:, live], owners[live]
         self._grow()
         columns, generations = self._columns, self.entities.generation[rows]
-        old = {field: columns[field][rows] for field in (CPU, TIME, PREV_CPU, PREV_TIME, GENERATION)}
+        old = {field: columns[field][rows] for field in (CPU, TIME, PREV_CPU, PREV_TIME, ARRIVED, GENERATION)}
         old[TIME][old[GENERATION] != generations] = 0
-        columns[PREV_CPU][rows], columns[PREV_TIME][rows] = self._earlier(new, old)
+        columns[PREV_CPU][rows], columns[PREV_TIME][rows] = self._earlier(new, old, now)
         for field in range(SAMPLED):
             columns[field][rows] = new[field]
         columns[ARRIVED][rows] = now
@@ -184,11 +197,13 @@ class LightStore:
         self.entities.mark_seen(rows, pin.sequence)
 
     def _earlier(
-        self, new: NDArray[np.int64], old: Mapping[int, NDArray[np.int64]]
+        self, new: NDArray[np.int64], old: Mapping[int, NDArray[np.int64]], now: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """CPU and time of the earlier moment that the new samples are compared with; time 0 where there is none."""
         time, start = new[TIME], new[START]
         same_life = (old[TIME] > 0) & (start < old[TIME]) & (new[CPU] >= old[CPU])
+        ahead = time - now
+        same_life &= (ahead <= STEP_NS) | (ahead - (old[TIME] - old[ARRIVED]) <= STEP_NS)
         # The kubelet may give one sample twice, and an older one than before when its clock is set back.
         newer = same_life & (time > old[TIME])
         kept = same_life & ~newer & (old[PREV_TIME] > 0) & (old[PREV_TIME] < time) & (old[PREV_CPU] <= new[CPU])

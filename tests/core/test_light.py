@@ -145,6 +145,53 @@ def test_old_answers_age_out_and_let_go_of_their_rows():
     assert seen(light, NOW, *heir) is None
 
 
+def node_at(light: LightStore, now: int, *, seconds: int, ahead: int = 0) -> dict[str, int] | None:
+    """A round after so many seconds of a node that uses one core, its clock `ahead`; what is kept of it then."""
+    take(light, now, sample("a", {}, cpu=seconds * S, time=NOW + (seconds + ahead) * S))
+    return seen(light, now, "a")
+
+
+def test_a_kubelet_whose_clock_is_set_has_no_rate_for_a_round_and_then_the_true_one():
+    light = store()
+    for round_number, (ahead, known) in enumerate(
+        [(0, False), (0, True), (7200, False), (7200, True), (0, False), (0, True), (-3600, False), (-3600, True)]
+    ):
+        seconds = 15 * round_number
+        found = node_at(light, NOW + seconds * S, seconds=seconds, ahead=ahead)
+        assert bool(found["prev_time"]) is known
+        if known:
+            assert found["cpu"] - found["prev_cpu"] == found["time"] - found["prev_time"] == ROUND
+
+
+def test_our_own_clock_that_is_set_costs_no_rate():
+    """Kubelets go on as they were. Where it is set forwards all looks too old, until the next round."""
+    light = store()
+    node_at(light, NOW, seconds=0)
+    for round_number, step in enumerate([0, -3600, -3600, 3600, 7200, 0, 0], 1):
+        seconds = 15 * round_number
+        found = node_at(light, NOW + (seconds + step) * S, seconds=seconds)
+        assert found["cpu"] - found["prev_cpu"] == found["time"] - found["prev_time"] == ROUND
+
+
+def test_our_own_clock_that_is_set_back_keeps_no_answer_longer():
+    light = store()
+    entities = light.entities
+    take(light, NOW, sample("a", {WEB: {CPU: 1, TIME: NOW}}, cpu=1, time=NOW))
+    back = NOW - 3600 * S
+    assert seen(light, back, *WEB) is not None
+    light.begin(back)
+    assert seen(light, back + KEPT, *WEB) is not None
+    assert seen(light, back + KEPT + 1, *WEB) is None
+    batch = DataBatch(entities, MetricTable(), NOW)
+    batch.freeze()
+    del batch
+    for later in (back + KEPT + 1, back + 2 * KEPT + 2, back + 2 * KEPT + 3):
+        light.begin(later)
+    entities.sweep()
+    assert light.nodes == 0
+    assert entities.find_pod(*WEB[:2]) < 0
+
+
 def test_rows_out_of_the_table_and_an_empty_store_have_nothing():
     light = store()
     assert light.read(np.array([-1, 0, 10**6]), NOW)[TIME].tolist() == [0, 0, 0]

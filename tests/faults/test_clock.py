@@ -1,6 +1,7 @@
 """The wall clock set back by an hour, forwards by two and into windows that have been, under the whole collector."""
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from collector.options import SECOND
 from collector.sim import SimConfig, SimulatedCluster
 from sinks.history.files import HOUR_NS, HistoryFile
 from tests.e2e.test_collector import options, running
+from tests.e2e.test_light import usage
 from tests.servers import influxd
 
 RESOLUTION_S = 5
@@ -78,3 +80,60 @@ async def test_ticks_spool_history_and_ledger_follow_the_clock_and_lose_nothing(
     expected = set(seen)
     assert hours == {hour: sum(at // HOUR_NS == hour for at in expected) for hour in {at // HOUR_NS for at in expected}}
     assert len(hours) >= 3
+
+
+LATE_S = 2.0
+"""What a round may take here beside its cadence."""
+
+MOST_NANOCORES = 1_000 * 10**9
+"""Of a node or container; a difference taken over a step of the clock would be negative, or none at all."""
+
+
+async def test_the_light_cadence_goes_on_after_each_step_and_shows_no_rate_that_is_none(tmp_path: Path) -> None:
+    """A clock set back changes nothing for who asks; one set forwards makes all too old, for one round."""
+    step, done = 0.0, 0
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with SimulatedCluster(SimConfig(nodes=2, pods=2, housekeeping=1, churn=0)) as cluster:
+        given = options(
+            cluster,
+            api_server=True,
+            secure_port=port,
+            bind_address="127.0.0.1",
+            cert_dir=str(tmp_path / "pair"),
+            light_resolution=RESOLUTION_S * SECOND,
+        )
+        collector = Collector(given, clock=lambda: time.time() + step)
+        async with running(collector):
+            running_on = asyncio.create_task(collector.run())
+            shown: list[tuple[float, int, int]] = []
+            """When, after how many steps, how many rates."""
+
+            async def look() -> int:
+                found = await usage(collector)
+                assert all(0 < nano < MOST_NANOCORES and memory >= 0 for nano, memory in found.values()), found
+                shown.append((time.monotonic(), done, len(found)))
+                await asyncio.sleep(0.1)
+                return len(found)
+
+            async with asyncio.timeout(6 * RESOLUTION_S):
+                while not await look():
+                    pass
+            every = shown[-1][2]
+            assert every > len(cluster.node_names)
+            for step_by in STEPS:
+                step, done = step + step_by, done + 1
+                until = time.monotonic() + 2 * RESOLUTION_S + LATE_S
+                while time.monotonic() < until:
+                    assert not running_on.done()
+                    await look()
+            running_on.cancel()
+            await asyncio.gather(running_on, return_exceptions=True)
+    for number, step_by in enumerate(STEPS, 1):
+        seen = [(at, count) for at, after, count in shown if after == number]
+        missing = [at for at, count in seen if count != every]
+        assert seen[-1][1] == every
+        if step_by < 0:
+            assert not missing
+        else:
+            assert max(missing, default=seen[0][0]) - seen[0][0] < RESOLUTION_S + LATE_S
