@@ -5,7 +5,8 @@
 Cycles follow one another without a pause, so every answer is given during one. The client is a process of its own; with
 the simulated cluster that makes three for two cores, and what the client waits for a core is in its numbers.
 
-Then `kubectl top pods -A` is run while cycles run, where there is a kubectl: alone, since it takes a core for itself.
+Each question has cycles of its own; then all are asked at once, by which lists hold up one another and everything else.
+Last `kubectl top pods -A` is run, where there is a kubectl: alone, since it takes a core for itself.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TypeAlias
 
 import uvloop
 
@@ -24,16 +26,21 @@ from benchmarks.asking import Answered
 from benchmarks.proc import load, peak_mib
 from benchmarks.shapes import LATENCY, Shape
 from benchmarks.stage import WARM_UP, Cost, Stage, staged
-from benchmarks.statistics import spread
+from benchmarks.statistics import Spread, spread
 from benchmarks.watchdog import Block, Watchdog
 from collector.api import aggregated
 from collector.api.dispatch import Dispatcher
 from collector.api.server import ApiServer
 from collector.core.metrics import Kind
 
+Questions: TypeAlias = dict[str, dict[str, object]]
+"""Name -> what `asking` does, and how often."""
+
 GOALS_MS = {"one pod": 10.0, "namespace list": 100.0, "top pods": 3_000.0, "kubectl top pods": 3_000.0}
 """The aims of the 99th percentile while cycles of 5,000 nodes run: a value of one pod, a list of LIST_PODS pods of one
 namespace, and the list of all 150,000 pods, of which kubectl's includes what kubectl makes of it."""
+VALUES = ("one pod", "healthz")
+"""Questions whose answer takes next to no time to make."""
 LIST_PODS = 3_000
 PAUSE_S = 1.1
 """Between two cycles that must both have fresh samples: their times are whole seconds."""
@@ -49,53 +56,74 @@ async def measure(shape: Shape) -> dict[str, object]:
             await stage.cycle()
             await asyncio.sleep(PAUSE_S)
         second = await _second_server(stage)
+        answers: dict[str, Spread] = {}
+        sizes: dict[str, int] = {}
+        costs: list[Cost] = []
+        watched: list[Watchdog] = []
+        kubectl_cpu_s: dict[str, Spread] = {}
         try:
-            with Watchdog() as watchdog:
-                found, spans, costs = await _asked_while_cycles_run(stage, _questions(stage, second.port), shape.cycles)
+            for told, questions in _phases(_questions(stage, second.port)):
+                found, spans, some, watchdog = await _asked_while_cycles_run(stage, questions, shape.cycles)
+                for name, asked in found.items():
+                    if of := _during(asked, spans):
+                        answers[told.format(name)], sizes[told.format(name)] = of, asked[-1][2]
+                costs += some
+                watched.append(watchdog)
             await asyncio.sleep(PAUSE_S)
             await stage.cycle()  # of an empty list kubectl makes an error
-            kubectl, kubectl_spans, _ = await _asked_while_cycles_run(
-                stage, _kubectl(second.port), shape.cycles, PAUSE_S
-            )
+            if questions := _kubectl(second.port):
+                found, spans, *_ = await _asked_while_cycles_run(stage, questions, shape.cycles, PAUSE_S)
+                for name, asked in found.items():
+                    if of := _during(asked, spans):
+                        answers[name], sizes[name] = of, asked[-1][2]
+                        kubectl_cpu_s[name] = spread([cpu_s for *_, cpu_s in asked])
         finally:
             await second.stop()
-        answers = {name: spread(times) for name, asked in found.items() if (times := during(asked, spans))}
-        answers |= {name: spread(times) for name, asked in kubectl.items() if (times := during(asked, kubectl_spans))}
-        found |= kubectl
         return {
             "nodes": shape.nodes,
             "answers_ms": answers,
-            "kubectl_cpu_s": {name: spread([cpu_s for *_, cpu_s in asked]) for name, asked in kubectl.items()},
-            "bytes": {name: asked[-1][2] for name, asked in found.items() if asked},
+            "kubectl_cpu_s": kubectl_cpu_s,
+            "bytes": sizes,
             "goals_ms": GOALS_MS,
             "cycles": [asdict(cost) for cost in costs],
-            "blocks": blocks_of(watchdog),
+            "blocks": blocks_of(*watched),
             "blocks_first_cycle": blocks_of(first),
             "peak_mib": peak_mib(),
             "machine": load(),
         }
 
 
+def _phases(questions: Questions) -> list[tuple[str, Questions]]:
+    """How the answers are called, and what is asked at the same time."""
+    value = {name: questions[name] for name in VALUES}
+    lists = [{name: question} for name, question in questions.items() if name not in VALUES]
+    return [("{}", value), *(("{}", alone) for alone in lists), ("{}, all at once", questions)]
+
+
+def _during(asked: Sequence[Answered], spans: Sequence[tuple[float, float]]) -> Spread | None:
+    times = during(asked, spans)
+    return spread(times) if times else None
+
+
 async def _asked_while_cycles_run(
-    stage: Stage, questions: dict[str, dict[str, object]], cycles: int, pause_s: float = 0.0
-) -> tuple[dict[str, list[Answered]], list[tuple[float, float]], list[Cost]]:
-    """What was answered, when cycles were under way (Unix times), and their costs."""
-    if not questions:
-        return {}, [], []
+    stage: Stage, questions: Questions, cycles: int, pause_s: float = 0.0
+) -> tuple[dict[str, list[Answered]], list[tuple[float, float]], list[Cost], Watchdog]:
+    """What was answered, when cycles were under way (Unix times), their costs, and who held up the event loop."""
     client = await _client(questions)
     assert client.stdin is not None
     assert client.stdout is not None
     await client.stdout.readline()
     spans, costs = [], []
-    for _ in range(cycles):
-        await asyncio.sleep(pause_s)
-        began = time.time()
-        costs.append(await stage.cycle())
-        spans.append((began, time.time()))
+    with Watchdog() as watchdog:
+        for _ in range(cycles):
+            await asyncio.sleep(pause_s)
+            began = time.time()
+            costs.append(await stage.cycle())
+            spans.append((began, time.time()))
     client.stdin.close()
     found = json.loads(await client.stdout.read())
     await client.wait()
-    return found, spans, costs
+    return found, spans, costs, watchdog
 
 
 async def _second_server(stage: Stage) -> ApiServer:
@@ -106,7 +134,7 @@ async def _second_server(stage: Stage) -> ApiServer:
     return server
 
 
-def _questions(stage: Stage, second_port: int) -> dict[str, dict[str, object]]:
+def _questions(stage: Stage, second_port: int) -> Questions:
     """What is asked, and how often."""
     batch = stage.collector.store.latest()
     assert batch is not None
@@ -126,7 +154,7 @@ def _questions(stage: Stage, second_port: int) -> dict[str, dict[str, object]]:
     return {name: {"url": url, "every_s": every_s} for name, (url, every_s) in asked.items()}
 
 
-def _kubectl(second_port: int) -> dict[str, dict[str, object]]:
+def _kubectl(second_port: int) -> Questions:
     """The real kubectl, where it is installed."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
@@ -135,7 +163,7 @@ def _kubectl(second_port: int) -> dict[str, dict[str, object]]:
     return {"kubectl top pods": {"command": [kubectl, *options, "top", "pods", "-A"], "every_s": 1.0}}
 
 
-async def _client(questions: dict[str, dict[str, object]]) -> asyncio.subprocess.Process:
+async def _client(questions: Questions) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     client = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.asking"), stdin=pipe, stdout=pipe, limit=1 << 26
@@ -151,9 +179,11 @@ def during(asked: Sequence[Answered], spans: Sequence[tuple[float, float]]) -> l
     return [1000 * took for at, took, *_ in asked if any(began <= at <= ended for began, ended in spans)]
 
 
-def blocks_of(watchdog: Watchdog) -> dict[str, object]:
+def blocks_of(*watched: Watchdog) -> dict[str, object]:
     """The longest ones, and where they were."""
-    longest = sorted(watchdog.blocks, key=lambda block: -block.cpu_seconds)
+    longest = sorted((block for watchdog in watched for block in watchdog.blocks), key=lambda block: -block.cpu_seconds)
+
+    collections = [each for watchdog in watched for each in watchdog.collections]
 
     def told(block: Block) -> dict[str, object]:
         ms, cpu_ms = (round(1000 * seconds, 1) for seconds in (block.seconds, block.cpu_seconds))
@@ -167,7 +197,7 @@ def blocks_of(watchdog: Watchdog) -> dict[str, object]:
         "longest": [told(block) for block in longest[:12]],
         "collections_ms": [
             (generation, round(1000 * took, 1))
-            for generation, took in sorted(watchdog.collections, key=lambda each: -each[1])[:5]
+            for generation, took in sorted(collections, key=lambda each: -each[1])[:5]
         ],
     }
 

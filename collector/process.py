@@ -21,7 +21,7 @@ def settle_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 5, 400)
+    gc.set_threshold(5_000, 5, 800)
 
 
 def allow_many_connections() -> None:
