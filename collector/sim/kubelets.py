@@ -64,8 +64,7 @@ class Kubelets:
         self._connections: list[set[KubeletProtocol]] = [set() for _ in addresses]
         self._faults: dict[int, Fault] = {}
         self._summary = Answer(200, b"", content_type="application/json")
-        begun = ("Process-Start-Time-Unix", str(int(started)))
-        self._resource = Answer(200, b"", _TEXT_FORMAT, headers=(begun,))
+        self._begun = (("Process-Start-Time-Unix", str(int(started))),)
         self.port = 0
         self.token = config.token
         """The bearer token that may everything."""
@@ -159,7 +158,7 @@ class Kubelets:
             return self._summary
         resource = self._answers.resource(node) if path == "/metrics/resource" else None
         if resource is not None:
-            return replace(self._resource, body=resource)
+            return Answer(200, resource, _TEXT_FORMAT, headers=self._begun)
         cadvisor = self._answers.cadvisor(node) if path == "/metrics/cadvisor" else None
         if cadvisor is not None:
             return Answer(200, cadvisor, _TEXT_FORMAT)

@@ -13,7 +13,7 @@ from collector.sim.plan import Plan
 from collector.sim.resource_body import Extent, ResourceBody, Text, lanes_of
 from collector.sim.resource_families import FAMILIES, Reading, Subject
 from collector.sim.resource_numbers import write_bytes, write_seconds, write_starts, write_zero
-from collector.sim.sample_columns import Bools, ContainerSamples, NodeSamples, PodSamples, Samples
+from collector.sim.sample_columns import Bools, LightSamples
 from collector.sim.sampling import GROUP_NODES, SampledGroup, Sampling
 
 _LONGEST_POD = 48
@@ -90,11 +90,11 @@ class ResourceGroup:
         """Of each family, (n, lines, bytes)."""
         self._generation = np.full((count, len(sampled.plan.classes)), -(2**62))
         self._started = np.full((count, *sampled.plan.containers.cpu.shape[1:]), -(2**62))
-        self._shown: Samples | None = None
+        self._shown: LightSamples | None = None
 
     def refresh(self, second: int) -> None:
         """Bring the text to the tick at `second`."""
-        samples = self.sampled.at(second)
+        samples = self.sampled.light_at(second)
         if samples is not self._shown:
             self._shown = samples
             self._write_lives(samples)
@@ -109,12 +109,8 @@ class ResourceGroup:
             Subject.POD: gone[self._lines[Subject.POD].order[row]],
         }
 
-    def _write_samples(self, samples: Samples) -> None:
-        tables: dict[Subject, ContainerSamples | PodSamples | NodeSamples] = {
-            Subject.CONTAINER: samples.containers,
-            Subject.POD: samples.pods,
-            Subject.NODE: samples.nodes,
-        }
+    def _write_samples(self, samples: LightSamples) -> None:
+        tables = {Subject.CONTAINER: samples.containers, Subject.POD: samples.pods, Subject.NODE: samples.nodes}
         for subject, table in tables.items():
             lines = self._lines[subject]
             times = lines.ordered(table.milliseconds)
@@ -128,14 +124,14 @@ class ResourceGroup:
                 elif family.reading is Reading.SWAP:
                     write_zero(times, out)
 
-    def _write_lives(self, samples: Samples) -> None:
+    def _write_lives(self, samples: LightSamples) -> None:
         """Labels of pods that are new in their slot, start times of containers that are."""
         changed = samples.lives.generation != self._generation
         if changed.any():
             self._generation = samples.lives.generation
             self._write_labels(*changed.nonzero())
-        if changed.any() or not np.array_equal(samples.containers.started, self._started):
-            self._started = samples.containers.started
+        if changed.any() or not np.array_equal(samples.started, self._started):
+            self._started = samples.started
             out = self._start_lanes()
             write_starts(self._lines[Subject.CONTAINER].ordered(self._started), out)
 

@@ -102,3 +102,25 @@ class Samples:
     containers: ContainerSamples
     pods: PodSamples
     nodes: NodeSamples
+
+
+@dataclass(frozen=True)
+class LightColumns:
+    """What the light endpoint shows of one kind of entity; columns as those of the same name above."""
+
+    present: Bools
+    milliseconds: I64
+    cpu: I64
+    working_set: I64
+
+
+@dataclass(frozen=True)
+class LightSamples:
+    """Of Samples, what the light endpoint shows; `started` as in ContainerSamples."""
+
+    second: int
+    lives: Lives
+    started: I64
+    containers: LightColumns
+    pods: LightColumns
+    nodes: LightColumns

@@ -21,6 +21,8 @@ from collector.sim.sample_columns import (
     FS_INODES,
     Bools,
     ContainerSamples,
+    LightColumns,
+    LightSamples,
     NodeSamples,
     PodSamples,
     Samples,
@@ -72,6 +74,34 @@ class Sampler:
         pods = self._with_host_network(pods, nodes)
         return Samples(second, alive, containers, pods, nodes)
 
+    def light(self, second: int) -> LightSamples:
+        """Of these samples, what the light endpoint shows: for two fifths of the work, and the same to the digit."""
+        plan, rows, interval = self._plan, self._nodes, self._plan.config.housekeeping
+        origin = plan.origin * 1000
+        alive = self._alive(second)
+        at = second * 1000 - self._container_phase
+        seconds = seconds_of(at)
+        present = seconds >= self._started
+        noise = self._noise_at(self._container_noise, second)
+        cpu = self._container_work(seconds, noise)
+        working_set = self._working_set(seconds, noise, np.maximum(seconds - self._started, 0.0))
+        containers = LightColumns(present, at + origin, _whole(cpu, present), working_set)
+
+        at = second * 1000 - self._pod_phase
+        sampled = self._sampled(second, _sum(present.astype(np.int64), present))
+        cpu = self._pod_work(seconds_of(at), self._noise_at(self._pod_noise, second))
+        memory = _sum(working_set, present) + PAUSE_MEMORY
+        pods = LightColumns(sampled, at + origin, _whole(cpu, sampled), memory)
+
+        at = second * 1000 - self._node_phase
+        noise = self._noise_at(self._node_noise, second)
+        uptime = seconds_of(at) - plan.nodes.boot[rows]
+        cpu = self._cpu_of_pods(self._integral(seconds_of(at)))
+        cpu = cpu + plan.nodes.system_cpu[rows].sum(axis=1) * (uptime + 0.5 * interval * noise)
+        total = self._node_working_set(_total(memory, sampled), self._system_memory(noise))
+        nodes = LightColumns(np.ones(total.shape, np.bool_), at + origin, cpu.astype(np.int64), total)
+        return LightSamples(second, alive, alive.started + plan.origin, containers, pods, nodes)
+
     def _alive(self, second: int) -> Lives:
         """The lives at `second`; they are the same until the first of them ends."""
         known, (since, until) = self._lives, self._lives_hold
@@ -102,16 +132,12 @@ class Sampler:
         at = second * 1000 - self._container_phase
         seconds, started = seconds_of(at), self._started
         present = seconds >= started
-        spread = 0.5 * interval * load.lowest()
         noise, noise_before = self._noise(self._container_noise, second)
-        from_start = self._from_start
-        cpu = base * (load.integral(seconds) - from_start + spread * noise)
-        before = base * (load.integral(seconds - interval) - from_start + spread * noise_before)
+        cpu, before = self._container_work(seconds, noise), self._container_work(seconds - interval, noise_before)
         age = np.maximum(seconds - started, 0.0)
 
         memory, limit = columns.memory[nodes], columns.memory_limit[nodes]
-        grown = memory * (1.0 + 0.2 * load.swing(seconds) + 0.05 * noise) + columns.leak[nodes] * age
-        working_set = _pages(np.where(limit > 0, np.minimum(grown, limit * 0.995), grown))
+        working_set = self._working_set(seconds, noise, age)
         logs = columns.logs[nodes] * age
         rotations = logs / LOG_ROTATION
         rootfs_used = _pages(columns.rootfs[nodes] * (1.2 + 0.2 * load.swing(seconds)))
@@ -133,22 +159,32 @@ class Sampler:
             logs_inodes=1 + np.minimum(4, rotations.astype(np.int64)),
         )
 
+    def _container_work(self, seconds: F64, noise: F64) -> F64:
+        """CPU ns of each container from its start to `seconds`."""
+        base, load = self._plan.containers.cpu[self._nodes], self._container_load
+        spread = 0.5 * self._plan.config.housekeeping * load.lowest()
+        work: F64 = base * (load.integral(seconds) - self._from_start + spread * noise)
+        return work
+
+    def _working_set(self, seconds: F64, noise: F64, age: F64) -> I64:
+        columns, nodes = self._plan.containers, self._nodes
+        memory, limit = columns.memory[nodes], columns.memory_limit[nodes]
+        grown = memory * (1.0 + 0.2 * self._container_load.swing(seconds) + 0.05 * noise) + columns.leak[nodes] * age
+        return _pages(np.where(limit > 0, np.minimum(grown, limit * 0.995), grown))
+
     def _pods(self, second: int, alive: Lives, containers: ContainerSamples) -> PodSamples:
         plan, nodes, load = self._plan, self._nodes, self._load
         interval = plan.config.housekeeping
         at, network_at = second * 1000 - self._pod_phase, second * 1000 - self._network_phase
         seconds, network_seconds = seconds_of(at), seconds_of(network_at)
         born = self._born
-        base, spread = plan.slots.cpu[nodes], 0.5 * interval * load.lowest()
         noise, noise_before = self._noise(self._pod_noise, second)
-        from_start = self._from_birth
-        cpu = base * (load.integral(seconds) - from_start + spread * noise)
-        before = base * (load.integral(seconds - interval) - from_start + spread * noise_before)
-        traffic = load.integral(network_seconds) - from_start + spread * noise
+        cpu, before = self._pod_work(seconds, noise), self._pod_work(seconds - interval, noise_before)
+        traffic = load.integral(network_seconds) - self._from_birth + 0.5 * interval * load.lowest() * noise
 
         counted = containers.present
         running = _sum(counted.astype(np.int64), counted)
-        sampled = (running > 0) & (seconds >= born) & (network_seconds >= born)
+        sampled = self._sampled(second, running)
         working_set = _sum(containers.working_set, counted) + PAUSE_MEMORY
         limit = self._pod_limit
         storage = _sum(containers.rootfs_used, counted) + _sum(containers.logs_used, counted) + 12_288
@@ -176,6 +212,20 @@ class Sampler:
             processes=1 + running * 2,
         )
 
+    def _pod_work(self, seconds: F64, noise: F64) -> F64:
+        """CPU ns of each pod from its birth to `seconds`."""
+        spread = 0.5 * self._plan.config.housekeeping * self._load.lowest()
+        work: F64 = self._plan.slots.cpu[self._nodes] * (
+            self._load.integral(seconds) - self._from_birth + spread * noise
+        )
+        return work
+
+    def _sampled(self, second: int, running: I64) -> Bools:
+        """The pods that have been sampled, and their network, and at least one container of theirs."""
+        born, at = self._born, second * 1000
+        seconds, network_seconds = seconds_of(at - self._pod_phase), seconds_of(at - self._network_phase)
+        return (running > 0) & (seconds >= born) & (network_seconds >= born)
+
     def _node_rows(self, second: int, pods: PodSamples) -> NodeSamples:
         plan, columns, rows = self._plan, self._plan.nodes, self._nodes
         interval = plan.config.housekeeping
@@ -189,8 +239,8 @@ class Sampler:
 
         memory = columns.memory[rows]
         pod_memory = _total(pods.working_set, pods.present)
-        own = _pages(columns.system_memory[rows] * (1.0 + 0.05 * noise[:, None]))
-        working_set = np.minimum(pod_memory + own.sum(axis=1) + 320 * MEBIBYTE, memory)
+        own = self._system_memory(noise)
+        working_set = self._node_working_set(pod_memory, own)
         fs_used = np.minimum(FS_CAPACITY // 4 + _total(pods.storage_used, pods.present), FS_CAPACITY * 9 // 10)
         inodes_used = np.minimum(310_000 + _total(pods.storage_inodes, pods.present), FS_INODES * 9 // 10)
         system_at = second * 1000 - self._system_phase
@@ -234,12 +284,29 @@ class Sampler:
     def _work(self, seconds: F64) -> tuple[F64, F64, F64]:
         """CPU ns and received and sent bytes of all slots of each node, from its boot to `seconds` (n,)."""
         slots, columns, rows = self._plan.slots, self._plan.nodes, self._nodes
-        integral = self._load.integral(np.broadcast_to(seconds[:, None], slots.cpu[rows].shape))
+        integral = self._integral(seconds)
         return (
-            (slots.cpu[rows] * integral).sum(axis=1) - columns.cpu_at_boot[rows],
+            self._cpu_of_pods(integral),
             (slots.rx[rows] * integral).sum(axis=1) - columns.rx_at_boot[rows],
             (slots.tx[rows] * integral).sum(axis=1) - columns.tx_at_boot[rows],
         )
+
+    def _integral(self, seconds: F64) -> F64:
+        """The load of each slot from time 0 to the `seconds` of its node, (n, P)."""
+        return self._load.integral(np.broadcast_to(seconds[:, None], self._pod_phase.shape))
+
+    def _cpu_of_pods(self, integral: F64) -> F64:
+        cpu: F64 = (self._plan.slots.cpu[self._nodes] * integral).sum(axis=1)
+        return cpu - self._plan.nodes.cpu_at_boot[self._nodes]
+
+    def _system_memory(self, noise: F64) -> I64:
+        """Working sets of kubelet and runtime, (n, 2)."""
+        return _pages(self._plan.nodes.system_memory[self._nodes] * (1.0 + 0.05 * noise[:, None]))
+
+    def _node_working_set(self, pod_memory: I64, own: I64) -> I64:
+        used = pod_memory + own.sum(axis=1) + 320 * MEBIBYTE
+        working_set: I64 = np.minimum(used, self._plan.nodes.memory[self._nodes])
+        return working_set
 
     def _with_host_network(self, pods: PodSamples, nodes: NodeSamples) -> PodSamples:
         """Pods on the host's network report the node's counters, with the node's sample time."""
@@ -253,8 +320,10 @@ class Sampler:
 
     def _noise(self, salt: U64, second: int) -> tuple[F64, F64]:
         """Two draws in [0, 1) for each entity: this tick's and the one's before."""
-        tick = np.array([second, second - self._plan.config.housekeeping]).astype(np.uint64) * GOLDEN
-        return unit(mix(salt + tick[0])), unit(mix(salt + tick[1]))
+        return self._noise_at(salt, second), self._noise_at(salt, second - self._plan.config.housekeeping)
+
+    def _noise_at(self, salt: U64, second: int) -> F64:
+        return unit(mix(salt + (np.array([second]).astype(np.uint64) * GOLDEN)[0]))
 
 
 def _whole(amount: F64, present: Bools) -> I64:

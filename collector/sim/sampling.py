@@ -1,10 +1,10 @@
-"""The nodes of a plan in groups: each is sampled once a tick, whichever endpoint asks first."""
+"""The nodes of a plan in groups: each is sampled once a tick for all that is asked of its nodes then."""
 
 import numpy as np
 
 from collector.sim.hashing import I64
 from collector.sim.plan import Plan
-from collector.sim.sample_columns import Bools, Samples
+from collector.sim.sample_columns import Bools, LightSamples, Samples
 from collector.sim.samples import Sampler
 
 GROUP_NODES = 128
@@ -21,6 +21,8 @@ class SampledGroup:
         self.count = len(range(*nodes.indices(plan.config.nodes)))
         self._sampler = Sampler(plan, nodes)
         self._samples: Samples | None = None
+        self._light: LightSamples | None = None
+        self._latest: Samples | LightSamples | None = None
         self._lacking: Bools = np.zeros(self.count, dtype=np.bool_)
         self._ends: I64 = np.empty(0, dtype=np.int64)
         self._first_end: list[int] = []
@@ -28,12 +30,16 @@ class SampledGroup:
     def at(self, second: int) -> Samples:
         """The samples at the tick `second`."""
         if self._samples is None or self._samples.second != second:
-            self._samples = samples = self._sampler.sample(second)
-            containers, pods = samples.containers.present, samples.pods.present
-            self._lacking = np.logical_not(containers.all(axis=(1, 2)) & pods.all(axis=1))
-            self._ends = samples.lives.birth + self.plan.slots.lifetime[self.nodes]
-            self._first_end = self._ends.min(axis=1).tolist()
+            self._samples = self._sampler.sample(second)
+        self._look_at(self._samples)
         return self._samples
+
+    def light_at(self, second: int) -> LightSamples:
+        """Of the samples at the tick `second` what the light endpoint shows."""
+        if self._light is None or self._light.second != second:
+            self._light = self._sampler.light(second)
+        self._look_at(self._light)
+        return self._light
 
     def whole(self, row: int, second: int) -> bool:
         """Whether all pods and containers of this row have samples, and no pod has ended at `second` of the tick."""
@@ -41,9 +47,19 @@ class SampledGroup:
 
     def hidden(self, row: int, second: int) -> tuple[Bools, Bools]:
         """Of this row, the containers without samples (P, C), and the pods without or at their end by then (P,)."""
-        assert self._samples is not None, "there are samples before anything is hidden"
-        gone = (self._ends[row] <= second) | ~self._samples.pods.present[row]
-        return ~self._samples.containers.present[row], gone
+        assert self._latest is not None, "there are samples before anything is hidden"
+        gone = (self._ends[row] <= second) | ~self._latest.pods.present[row]
+        return ~self._latest.containers.present[row], gone
+
+    def _look_at(self, samples: Samples | LightSamples) -> None:
+        """Find out what is missing in them."""
+        if samples is self._latest:
+            return
+        self._latest = samples
+        containers, pods = samples.containers.present, samples.pods.present
+        self._lacking = np.logical_not(containers.all(axis=(1, 2)) & pods.all(axis=1))
+        self._ends = samples.lives.birth + self.plan.slots.lifetime[self.nodes]
+        self._first_end = self._ends.min(axis=1).tolist()
 
 
 class Sampling:
