@@ -77,6 +77,8 @@ class Model:
         """What survives a loss of power."""
         self.noted: set[bytes] = set()
         """What was settled before a cursor was written: it does not come again."""
+        self.repeated: set[bytes] = set()
+        """What came again all the same, to a process that could not read that cursor: the next one may read it."""
         self.removed: set[bytes] = set()
         """Bodies in files that were removed since the directory was last synced: they may come back with the power."""
         self.given_up: set[str] = set()
@@ -276,7 +278,7 @@ class Model:
     def must_return(self, *, power: bool) -> set[bytes]:
         """What the next process has to find."""
         kept = {body for body, entry in self.entries.items() if not entry.doomed}
-        return kept & (self.promised if power else self.on_disk().keys())
+        return (kept & (self.promised if power else self.on_disk().keys())) - self.repeated
 
     def may_not_return(self, *, power: bool) -> set[bytes]:
         """What it must not find any more: what a cursor notes, but for files the disk would not let go."""
@@ -296,7 +298,7 @@ class Model:
 
         `noted` may not be among them.
         """
-        there, settled = self.on_disk(), self.settled
+        there, settled = self.on_disk(), self.settled | self.repeated
         assert self.no_cursor or not noted & set(found), "what a cursor noted is delivered once more"
         assert len(found) == len(set(found)), "a record was found twice"
         assert set(found) <= there.keys(), "a record came back changed"
@@ -321,6 +323,7 @@ class Model:
                 assert reason == FULL
                 ours.recovered += count
                 ours.dropped[reason] += count
+        self.repeated |= self.noted & set(found)
         self.settled = settled - set(found)
         self.noted &= self.settled
         self.synced()
