@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from collector.core.entities import EntityTable
 from collector.core.metrics import Kind
+from collector.core.pages import untouched
 from collector.core.slots import Pin
 
 CPU, MEMORY, SWAP, TIME, START, PREV_CPU, PREV_TIME, ARRIVED, OWNER, GENERATION = range(10)
@@ -264,6 +265,6 @@ class LightStore:
         """Room for every row of the entity table."""
         have, needed = self._columns.shape[1], self.entities.size
         if have < needed:
-            columns = np.zeros((FIELDS, 1 << max(12, (needed - 1).bit_length())), np.int64)
+            columns = untouched((FIELDS, 1 << max(12, (needed - 1).bit_length())), np.int64)
             columns[:, :have] = self._columns
             self._columns = columns
