@@ -134,7 +134,7 @@ class SinkManager:
 
     def export(self, batch: DataBatch) -> None:
         """Offer a frozen batch to every sink. What becomes of it is in the statistics."""
-        values = batch.count_values()
+        values = batch.values
         if not self._leads:
             self._held.append(batch)
         for slot in self._slots:
@@ -290,7 +290,7 @@ class _Slot:
         while True:
             while self._waiting is None:
                 if self._backlog:
-                    self.offer(self._backlog[0], self._backlog.popleft().count_values(), accept=True)
+                    self.offer(self._backlog[0], self._backlog.popleft().values, accept=True)
                     break
                 if self._finishing:
                     if isinstance(self.sink, DeliveringSink):

@@ -219,6 +219,8 @@ class DataBatch:
         self.frozen = False
         self.rows = 0
         """Rows below this may exist here; set by `freeze`."""
+        self.values = 0
+        """How many values it holds, labelled ones included; set by `freeze`."""
         entities.expect(ROWS_A_NODE * nodes)
         expected = max(entities.size, ROWS_A_NODE * nodes)
         self._capacity = 1 << max(12, (2 * expected - 1).bit_length())
@@ -313,14 +315,14 @@ class DataBatch:
         for start in range(0, rows.size, ROWS_AT_ONCE):
             self.entities.mark_seen(rows[start : start + ROWS_AT_ONCE], self.pin.sequence)
             yield
+        values = sum(int(np.count_nonzero(table.present)) for table in self.labeled.values())
+        for m in range(len(self.metrics)):
+            yield  # a look at a page that nobody has written costs a page fault
+            values += int(np.count_nonzero(self.present[m, : self.rows]))
+        self.values = values
         for array in (self.cells, self.present, self.exists, self.share, self.times):
             array.setflags(write=False)
         self.frozen = True
-
-    def count_values(self) -> int:
-        """How many values this batch holds, labelled ones included."""
-        plain = sum(int(np.count_nonzero(self.present[m, : self.rows])) for m in range(len(self.metrics)))
-        return plain + sum(int(np.count_nonzero(table.present)) for table in self.labeled.values())
 
     # Looking at single cells.
 

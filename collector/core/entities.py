@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from collector.core.identities import Identities
 from collector.core.metrics import Kind
+from collector.core.pages import untouched
 from collector.core.slots import LabelTable, Pins
 
 NULL = -1
@@ -78,6 +79,8 @@ class EntityTable:
         self._own_labels: list[Mapping[str, str]] = []
         self._source_labels: dict[int, Mapping[str, str]] = {}
         """Row -> labels that a source set; empty where all sources are summaries."""
+        self.scratch: NDArray[np.int64] = np.zeros(0, np.int64)
+        """Anything, (rows,): whoever needs a number a row for the moment writes it here first."""
         self._children: list[dict[str, int] | None] = []
         self._nodes: dict[str, int] = {}
         self._namespaces: dict[str, int] = {}
@@ -426,6 +429,7 @@ class EntityTable:
         self.last_seen = np.concatenate([self.last_seen, np.zeros(grow, np.int64)])
         self.invented = np.concatenate([self.invented, np.zeros(grow, np.bool_)])
         self.host_network = np.concatenate([self.host_network, np.zeros(grow, np.bool_)])
+        self.scratch = untouched((rows,), np.int64)
         self.name.extend([""] * grow)
         self.uid.extend([""] * grow)
         self._own_labels.extend([_NO_LABELS] * grow)

@@ -23,7 +23,7 @@ from collector.core.metrics import GROUPS, Clock
 CELL: Final = 8 + 1
 ENTITY: Final = 8 * len(Clock) + 1 + 1
 LABELED: Final[Mapping[str, int]] = {group.name: 4 + 4 + CELL * len(group.metrics) for group in GROUPS}
-ROW: Final = 8 + 8 + 8 + 4 + 4 + 1 + 1 + 1
+ROW: Final = 8 + 8 + 8 + 8 + 4 + 4 + 1 + 1 + 1
 WINDOW: Final = 2 * 4 + 2 / 8
 
 

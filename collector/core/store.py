@@ -20,6 +20,9 @@ SHORT_RETENTION_NS = 140 * 1_000_000_000
 LONG_RETENTION_NS = 15 * 60 * 1_000_000_000
 LONG_METRICS = ("cpu/usage_rate", "memory/usage")
 
+COPIED_AT_ONCE = 65_536
+"""Rows whose columns are copied without giving others a turn."""
+
 SWEPT_AT_ONCE = 4_096
 """Rows freed between two turns of the event loop: some ten milliseconds."""
 
@@ -45,6 +48,10 @@ class _Kept:
         if not 0 <= row < self._values.size or not self._given[row >> 3] >> (row & 7) & 1:
             return None
         return int(self._values[row])
+
+
+def _kept(batch: DataBatch, m: int) -> _Kept:
+    return _Kept(batch.cells[m, : batch.rows], batch.presence(m))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +89,13 @@ class MetricStore:
         self._whole: int | None = None
 
     async def export(self, batch: DataBatch) -> None:
-        """As `add`, with turns for others while many rows are freed."""
-        self.keep(batch)
+        """As `add`, with turns for others while columns are copied and many rows are freed."""
+        columns = {}
+        for m in self._long_columns if self._every else ():
+            columns[m] = _kept(batch, m)
+            if batch.rows > COPIED_AT_ONCE:
+                await _turn()
+        self._keep(batch, columns)
         while batch.entities.sweep(SWEPT_AT_ONCE) == SWEPT_AT_ONCE:
             await _turn()
 
@@ -123,12 +135,15 @@ class MetricStore:
 
     def keep(self, batch: DataBatch) -> None:
         """`add`, without freeing any row."""
+        self._keep(batch, {m: _kept(batch, m) for m in self._long_columns} if self._every else {})
+
+    def _keep(self, batch: DataBatch, columns: dict[int, _Kept]) -> None:
+        """`columns` are those of the long window; empty where there is none."""
         self._replaced = self.latest()
         # Overlapping ticks arrive out of order, so the oldest need not be first. The newcomer stays whatever its time.
         self._short = self._in_time(self._short)
         self._short.append(batch)
-        if self._every:
-            columns = {m: _Kept(batch.cells[m, : batch.rows], batch.presence(m)) for m in self._long_columns}
+        if columns and self._every:  # which may have ended meanwhile
             self._long.append(self._entry(batch.timestamp, batch.pin, columns))
         self._cut()
 

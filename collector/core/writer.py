@@ -26,22 +26,19 @@ class Writer:
 
     def __init__(self, batch: DataBatch) -> None:
         self.batch = batch
-        self._scratch = np.empty(0, np.int64)
 
     def make_room(self) -> None:
         """Called after rows may have been created."""
         self.batch.ensure_rows()
-        if self._scratch.size < self.batch.rows:
-            self._scratch = np.empty(2 * self.batch.rows, np.int64)
 
     def without_duplicates(self, kind: Kind, rows: Rows, arrival: NDArray[Any], start: NDArray[np.int64]) -> Rows:
         """`rows`, with SHADOWED for every entity of `kind` that another one of them replaces.
 
         `arrival[i]` is the place of the answer that holds entity i, `start[i]` its start in ns.
         """
-        order = np.arange(rows.size)
-        self._scratch[rows] = order
-        if (self._scratch[rows] == order).all():
+        order, scratch = np.arange(rows.size), self.batch.entities.scratch
+        scratch[rows] = order
+        if (scratch[rows] == order).all():
             return rows
         return _shadow(rows, arrival, start if kind is Kind.POD_CONTAINER else np.zeros(rows.size, np.int64))
 

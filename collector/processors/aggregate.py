@@ -37,7 +37,6 @@ def _sum(
     already has the metric keeps its value; elsewhere what it has counts as one more summand. Of the network metrics
     only rows with `own_traffic` are summed. A step is a part of the rows of one metric.
     """
-    above = targets.astype(np.intp)  # NumPy's own type of index: with another one, adding takes twice as long
     for m, metric in batch.metrics:
         if not metric.summed_into(into):
             continue
@@ -46,7 +45,8 @@ def _sum(
         for start in range(0, rows.size, ROWS_AT_ONCE):
             yield
             part = slice(start, start + ROWS_AT_ONCE)
-            summands, to = rows[part], above[part]
+            # NumPy's own type of index: with another one, adding takes twice as long.
+            summands, to = rows[part], targets[part].astype(np.intp)
             adding = present[summands]
             if own_traffic is not None and metric.name.startswith("network/"):
                 adding &= own_traffic[part]

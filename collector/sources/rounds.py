@@ -43,6 +43,9 @@ a node another place in each scrape and so jitters its rates; here evenly)."""
 CLIENTS_TOGETHER = 8
 """Most answers in a group while there are clients, some milliseconds: larger ones cost less and keep them waiting."""
 
+QUESTIONS_AT_ONCE = 1_024
+"""Questions made between two turns of the event loop."""
+
 
 @dataclass(slots=True)
 class ScrapeReport:
@@ -170,7 +173,7 @@ class Rounds(Generic[S]):
         if self._prepare is not None:
             await self._prepare()
         await self._roster.read()
-        questions = self._questions()
+        questions = await self._questions()
         report.left_out = self._roster.left_out
         try:
             await fan_out(
@@ -276,14 +279,16 @@ class Rounds(Generic[S]):
             log.debug("node %s: left out of what %s says: %s", sample.node, answer.endpoint, fault)
         return sample
 
-    def _questions(self) -> list[Question[S]]:
+    async def _questions(self) -> list[Question[S]]:
         """What to ask now. Additions come last: they never cost a node its place within the deadline."""
         targets = self._roster.targets()
         self._fallbacks.keep_only(self._nodes.items.keys())
-        endpoints = (self.plan.first, self.plan.addition)
-        return [
-            Question(node, target, endpoint)
-            for endpoint in endpoints
-            if endpoint is not None
-            for node, target in targets
-        ]
+        questions: list[Question[S]] = []
+        for endpoint in (self.plan.first, self.plan.addition):
+            if endpoint is None:
+                continue
+            for start in range(0, len(targets), QUESTIONS_AT_ONCE):
+                some = targets[start : start + QUESTIONS_AT_ONCE]
+                questions += [Question(node, target, endpoint) for node, target in some]
+                await asyncio.sleep(0)
+        return questions

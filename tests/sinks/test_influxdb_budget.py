@@ -272,7 +272,7 @@ async def test_so_does_that_of_a_sink_without_a_spool(shared_influxd: Influxd) -
     await manager.stop(5)
     # Of lean series a namespace has one, a pod two, a container three: all of pod 1 but its container is written.
     assert dict(ledger.points.dropped) == {"series_budget": POD + 2 * CONTAINER}
-    assert ledger.points.scraped == batch.count_values()
+    assert ledger.points.scraped == batch.values
     assert ledger.ticks.delivered == 1
 
 
