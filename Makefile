@@ -70,4 +70,4 @@ image-proof:           ## the Dockerfile's steps without a container engine: nee
 	$(PYTHON) .ci/image_steps.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info collector/sources/*.so sinks/influxdb/*.so
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info collector/*/*.so sinks/*/*.so
