@@ -17,6 +17,8 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
+from tests.faults.smalldisk import SmallDisk
+
 START_LIMIT = 60.0
 """Seconds a server may take to answer for the first time."""
 
@@ -111,20 +113,23 @@ class Influxd(Server):
 
 
 @contextmanager
-def influxd(directory: Path, http: Mapping[str, str | bool] | None = None) -> Iterator[Influxd]:
-    """An InfluxDB 1.x; `http` are further settings of its [http] section."""
+def influxd(
+    directory: Path, http: Mapping[str, str | bool] | None = None, *, disk: SmallDisk | None = None
+) -> Iterator[Influxd]:
+    """An InfluxDB 1.x; `http` are further settings of its [http] section. What it stores lies on `disk`."""
     port = free_port()
     settings = {"bind-address": f"127.0.0.1:{port}", "log-enabled": False, "flux-enabled": False} | dict(http or {})
     root = directory / f"influxd-{port}"
     root.mkdir()
+    stored = root if disk is None else disk.path
     config = root / "influxdb.conf"
     config.write_text(
         "\n".join(
             (
                 "reporting-disabled = true",
                 'bind-address = "127.0.0.1:0"',
-                f'[meta]\ndir = "{root}/meta"',
-                f'[data]\ndir = "{root}/data"\nwal-dir = "{root}/wal"\nquery-log-enabled = false',
+                f'[meta]\ndir = "{stored}/meta"',
+                f'[data]\ndir = "{stored}/data"\nwal-dir = "{stored}/wal"\nquery-log-enabled = false',
                 "[monitor]\nstore-enabled = false",
                 "[continuous_queries]\nenabled = false",
                 "[http]",
@@ -133,7 +138,8 @@ def influxd(directory: Path, http: Mapping[str, str | bool] | None = None) -> It
         )
     )
     scheme = "https" if settings.get("https-enabled") else "http"
-    server = Influxd(("influxd", "-config", str(config)), port, "/ping", root / "log", scheme)
+    within = () if disk is None else disk.within
+    server = Influxd((*within, "influxd", "-config", str(config)), port, "/ping", root / "log", scheme)
     try:
         yield server.start()
     finally:
@@ -158,11 +164,12 @@ class VictoriaMetrics(Server):
 
 
 @contextmanager
-def victoria_metrics(directory: Path, *flags: str) -> Iterator[VictoriaMetrics]:
-    """A single-node VictoriaMetrics."""
+def victoria_metrics(directory: Path, *flags: str, disk: SmallDisk | None = None) -> Iterator[VictoriaMetrics]:
+    """A single-node VictoriaMetrics. What it stores lies on `disk`."""
     port = free_port()
-    root = directory / f"victoria-metrics-{port}"
+    root = (directory if disk is None else disk.path) / f"victoria-metrics-{port}"
     command = (
+        *(() if disk is None else disk.within),
         "victoria-metrics",
         f"-storageDataPath={root}",
         f"-httpListenAddr=127.0.0.1:{port}",

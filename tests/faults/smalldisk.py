@@ -30,10 +30,10 @@ class SmallDisk:
         """The directory, for a process outside of the namespace."""
         return Path(f"/proc/{self._holder.pid}/root{self.path}")
 
-    def fill(self) -> None:
-        """Take every byte that is left, whatever else is being freed meanwhile."""
+    def fill(self, but: int = 0) -> None:
+        """Take every byte that is left, whatever else is being freed meanwhile, or all but so many."""
         with (self.seen / "ballast").open("ab", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
+            while not but or shutil.disk_usage(self.seen).free > but:
                 file.write(bytes(4096))
 
     def free(self) -> None:
