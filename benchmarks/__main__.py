@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,59 +35,60 @@ def main() -> int:
     parser.add_argument("--against", type=Path, help="a binary that takes Heapster's flags, measured beside ours")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON file goes")
     arguments = parser.parse_args()
-    runs = arguments.runs or (3 if arguments.full else 1)
+    runs = arguments.runs or (2 if arguments.full else 1)
     console = Console(width=None if sys.stdout.isatty() else 180)
     found: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": load()}
+    file = arguments.results / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
     if not arguments.no_micro:
-        _measure(console, found, "micro", ["functions"], lambda _: run("micro"))
+        _measure(console, file, found, "micro", ["functions"], lambda _: run("micro"))
         if found["micro"]:
             found["micro"] = found["micro"]["functions"]
             console.print(tables.micro_table(found["micro"]))
     shapes = arguments.shape or ([name for name in SHAPES if name != SMOKE] if arguments.full else QUICK)
-    _measure(console, found, "cycles", shapes, lambda name: summed_up([run("cycle", name) for _ in range(runs)]))
+    _measure(console, file, found, "cycles", shapes, lambda name: summed_up([run("cycle", name) for _ in range(runs)]))
     if found["cycles"]:
         console.print(tables.cycle_table(found["cycles"]))
     if not arguments.no_light:
         names = arguments.light or [name for name in LIGHT if name != SMOKE][: None if arguments.full else 1]
         _measure(
-            console, found, "light", names, lambda name: light_summed_up([run("light", name) for _ in range(runs)])
+            console,
+            file,
+            found,
+            "light",
+            names,
+            lambda name: light_summed_up([run("light", name) for _ in range(runs)]),
         )
         if found["light"]:
             console.print(tables.light_table(found["light"]))
     if not arguments.no_latency:
         clusters = arguments.latency or [name for name in LATENCY if name != SMOKE][: None if arguments.full else 1]
-        _measure(console, found, "latency", clusters, lambda name: run("latency", name))
+        _measure(console, file, found, "latency", clusters, lambda name: run("latency", name))
         if found["latency"]:
             console.print(tables.latency_table(found["latency"]))
             console.print(tables.block_table(found["latency"]))
     if arguments.against:
-        _measure(console, found, "against", ["both"], lambda _: run("against", str(arguments.against.absolute())))
+        _measure(console, file, found, "against", ["both"], lambda _: run("against", str(arguments.against.absolute())))
         if found["against"]:
             console.print(tables.against_table(found["against"]["both"]))
-    _write(console, arguments.results, found)
+    console.print(f"written to {file}", style="dim")
     return 1 if found.get("failed") else 0
 
 
 def _measure(
-    console: Console, found: dict[str, Any], what: str, names: Iterable[str], measure: Callable[[str], Any]
+    console: Console, file: Path, found: dict[str, Any], what: str, names: Sequence[str], measure: Callable[[str], Any]
 ) -> None:
-    """Measure all `names`; one that fails is told and costs none of the others."""
+    """Measure all `names`, and write what is found so far behind each; one that fails is told and costs no other."""
     measured: dict[str, Any] = {}
     found[what] = measured
-    for name in names:
-        console.print(f"measuring {what}: {name} ...", style="dim")
+    for number, name in enumerate(names, 1):
+        console.print(f"measuring {what} {number} of {len(names)}: {name} ...", style="dim")
         try:
             measured[name] = measure(name)
         except MeasurementError as error:
             console.print(f"{what} {name} failed: {error}", style="red")
             found.setdefault("failed", []).append(f"{what} {name}")
-
-
-def _write(console: Console, directory: Path, found: dict[str, Any]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    console.print(f"written to {path}", style="dim")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
