@@ -85,8 +85,14 @@ class ExpiredError(KubernetesError):
     """410 Gone: the resource version is no longer kept, the collection must be listed again."""
 
 
-ABOUT_US = frozenset({401, 403, 404, 407, 408})
-"""Refusals that judge the asking, not the points: password, permission, database, proxy, a request cut short."""
+ABOUT_POINTS = frozenset({400, 413, 422})
+"""Refusals that judge what was sent. Every other one, and a redirect, judges the asking: password, permission,
+database, address, method, proxy, a request cut short."""
+
+
+def is_about_us(status: int) -> bool:
+    """Whether an answer of this HTTP status says that we will not be heard, whatever the points are."""
+    return 300 <= status < 500 and status not in ABOUT_POINTS and status != 429
 
 
 class ExportError(HeapsterError):
@@ -114,7 +120,7 @@ class ExportError(HeapsterError):
     @property
     def refuses_us(self) -> bool:
         """Whether the other side will not hear us, whatever the points are, until somebody puts something right."""
-        return not self.retryable and self.status in ABOUT_US
+        return not self.retryable and self.status is not None and is_about_us(self.status)
 
 
 class MemoryShortError(HeapsterError):

@@ -28,6 +28,9 @@ BUFFER_BYTES = 1 << 20
 
 SortKey = tuple[tuple[bool, str] | int, ...]
 
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError)
+"""What reading a damaged file may end with: its names, its types, its list of ticks may be anything."""
+
 
 class StoppedError(Exception):
     """The merge was asked to stop; nothing is lost, its files are still there."""
@@ -74,7 +77,20 @@ def merge(
 
 
 def _ticks(metadata: pq.FileMetaData) -> set[int]:
-    return set(json.loads((metadata.metadata or {}).get(TICKS_KEY.encode(), b"[]")))
+    found = json.loads((metadata.metadata or {}).get(TICKS_KEY.encode(), b"[]"))
+    if not all(type(tick) is int for tick in found):
+        raise pa.ArrowInvalid("its list of ticks is none")
+    return set(found)
+
+
+def check(table: str, path: Path) -> None:
+    """Read a file of `table` as a merge does. Raises one of UNREADABLE."""
+    with _Run(table, path) as run:
+        bound: SortKey | None = ()
+        while bound is not None:
+            bound = run.bound()
+            for _ in run.take(bound):
+                pass
 
 
 class _Run:
@@ -85,6 +101,9 @@ class _Run:
         texts = [field.name for field in SCHEMAS[table] if pa.types.is_dictionary(field.type)]
         self._file = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)
         self.schema = self._file.schema_arrow
+        for field in SCHEMAS[table]:
+            if field.name in self.schema.names and _stored(self.schema.field(field.name).type) != _stored(field.type):
+                raise pa.ArrowInvalid(f"its column {field.name} is of another type")
         self.ticks = _ticks(self._file.metadata)
         self._unread = list(range(self._file.num_row_groups))
         self._held: list[pa.Table] = []
@@ -99,8 +118,10 @@ class _Run:
     def bound(self) -> SortKey | None:
         """The last row held, after reading on where little is held; None when there is no more to read."""
         while self._unread and sum(map(len, self._held)) < PIECE_ROWS // 2:
-            group = self._unread.pop(0)
-            self._held.append(self._file.read_row_group(group, columns=self._filled(group), use_threads=False))
+            # Read as a whole: a damaged footer is an error here, while asked for by itself what it says of a column
+            # is taken on trust, and ends the process.
+            piece = self._file.read_row_group(self._unread.pop(0), use_threads=False)
+            self._held.append(piece.select(self._filled(piece)))
         return self._key(self._held[-1], len(self._held[-1]) - 1) if self._unread else None
 
     def take(self, bound: SortKey | None) -> Iterator[pa.Table]:
@@ -118,16 +139,14 @@ class _Run:
         *texts, time = (piece.column(name)[at] for name in self._sort)
         return (*((text.is_valid, text.as_py() or "") for text in texts), time.value)
 
-    def _filled(self, group: int) -> list[str]:
-        """The columns that hold anything in a row group: most metrics belong to few kinds of entities."""
-        metadata = self._file.metadata.row_group(group)
-        found = dict.fromkeys(self._sort)
-        for j in range(metadata.num_columns):
-            column = metadata.column(j)
-            statistics: Any = column.statistics
-            if statistics is None or not statistics.has_null_count or statistics.null_count < column.num_values:
-                found[column.path_in_schema.partition(".")[0]] = None
-        return list(found)
+    def _filled(self, piece: pa.Table) -> list[str]:
+        """The columns that hold anything: most metrics belong to few kinds of entities."""
+        return [name for name in piece.column_names if name in self._sort or piece[name].null_count < len(piece)]
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """The type of what a column holds, in a dictionary or not."""
+    return kind.value_type if isinstance(kind, pa.DictionaryType) else kind
 
 
 def _schema(table: str, runs: Sequence[_Run]) -> pa.Schema:

@@ -13,7 +13,6 @@ from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sinks.history.columns import PIECE_ROWS
 from sinks.history.files import (
@@ -25,7 +24,7 @@ from sinks.history.files import (
     superseded,
     temporaries,
 )
-from sinks.history.merge import HOUR_ROWS, merge, parquet_bytes, ticks_of
+from sinks.history.merge import HOUR_ROWS, UNREADABLE, check, merge, parquet_bytes, ticks_of
 from sinks.history.schema import METRICS_TABLE, SCHEMAS, TABLES
 from sinks.lock import DirectoryLock
 
@@ -139,7 +138,7 @@ class Store:
                     staging.publish()
                     for path in paths:
                         self._disk.remove(path)
-        except (pa.ArrowInvalid, OSError) as error:
+        except UNREADABLE as error:
             if not _is_damage(error) or not [path for path in paths if self._set_aside_if_broken(path)]:
                 raise
 
@@ -214,17 +213,15 @@ class Store:
             return ticks_of(path)
         except FileNotFoundError:  # its time was over
             return set()
-        except (pa.ArrowInvalid, OSError) as error:
+        except UNREADABLE as error:
             if _is_damage(error) and self._set_aside_if_broken(path):
                 return set()
             raise
 
     def _set_aside_if_broken(self, path: Path) -> bool:
         try:
-            with pq.ParquetFile(path) as file:
-                for group in range(file.num_row_groups):
-                    file.read_row_group(group)
-        except (pa.ArrowInvalid, OSError) as error:
+            check(path.parent.name, path)
+        except UNREADABLE as error:
             if not _is_damage(error):
                 raise
             aside = path.with_name(f".{path.name}{BROKEN}")

@@ -14,7 +14,7 @@ import aiohttp
 
 from collector import __version__
 from collector.durations import format_duration
-from collector.errors import ABOUT_US, ExportError
+from collector.errors import ExportError, is_about_us
 from sinks.influxdb import policy, types
 from sinks.influxdb.layout import Place
 from sinks.influxdb.options import InfluxdbOptions
@@ -59,7 +59,7 @@ class WireV1:
         for attempt in range(ATTEMPTS):
             target = await self._prepared()
             status, text, retry_after = await self._ask("POST", "/write", target, body)
-            if status in {200, 204}:
+            if _is_taken(status, text):
                 return
             words = server_words(text)
             if "database not found" not in words and "retention policy not found" not in words:
@@ -187,13 +187,13 @@ class WireV1:
         try:
             answer = json.loads(text)
             result = dict(answer if "error" in answer else answer["results"][0])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             result = {"error": server_words(text) or "no InfluxQL result"}
         error = server_words(str(result.get("error", "")))
         if status == 403:
             raise _UnmanagedError(error)
         if error or status != 200:
-            about_us = status in ABOUT_US
+            about_us = is_about_us(status)
             raise _StatementError(
                 f"{self._url} answered {status} to {statement}: {error}{_advice(status)}",
                 retryable=not about_us,
@@ -262,6 +262,16 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
         if len(text) >= ANSWER_LIMIT:
             break
     return text
+
+
+def _is_taken(status: int, text: bytes) -> bool:
+    """Whether a write was done: 204, or a 200 that tells no error. A 200 may be a page of a proxy, too."""
+    if status != 200 or not text.strip():
+        return status in {200, 204}
+    try:
+        return isinstance(json.loads(text), dict) and b'"error"' not in text
+    except (ValueError, RecursionError):
+        return False
 
 
 def _advice(status: int) -> str:

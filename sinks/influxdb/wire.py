@@ -73,17 +73,27 @@ class Wire(Protocol):
 def refusal(url: str, status: int, text: str | bytes, *, advice: str = "", retry_after: str = "") -> ExportError:
     """The error for an answer of `status` to a write: 429 and 5xx may pass, other refusals stay.
 
+    A 2xx that is none for a write, such as a page of a proxy, judges nothing: it may pass, too.
     `text` is the answer's body, `retry_after` its header, `advice` what we add to the words.
     """
     full = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     dropped = _DROPPED.search(full)
     return ExportError(
-        f"{url} answered {status}: {(server_words(full) + advice) or 'no reason given'}",
-        retryable=status == 429 or status >= 500,
+        f"{url} answered {status}: {(server_words(full) + (advice or _advice(status))) or 'no reason given'}",
+        retryable=status == 429 or status >= 500 or (status < 300 and dropped is None),
         status=status,
         retry_after_s=_seconds(retry_after),
         refused_points=int(dropped[1]) if dropped else None,
     )
+
+
+def _advice(status: int) -> str:
+    """What to turn where the other side may be no InfluxDB at all."""
+    if status < 300:
+        return " (no answer to a write: is it InfluxDB?)"
+    if status < 400 or status == 405:
+        return " (check scheme, host and path of the sink's URI: redirects are not followed)"
+    return ""
 
 
 def _seconds(retry_after: str) -> float | None:
@@ -117,7 +127,7 @@ def server_words(body: str | bytes) -> str:
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if isinstance(found, dict):
         said = found.get("error") or found.get("message")

@@ -1,6 +1,7 @@
 """The files of a spool: appending, reading back, removing, and taking stock at the start. No ledger here."""
 
 import contextlib
+import errno
 import logging
 import re
 from collections.abc import Mapping
@@ -14,7 +15,10 @@ from sinks.spool.records import FormatError, Place, header, scan
 
 CURSOR = "cursor"
 _TEMPORARY = "cursor.new"
-_NAME = re.compile(r"(\d{8,})\.spool")
+_NAME = re.compile(r"([0-9]{8,18})\.spool")
+
+_UNREADABLE = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA})
+"""What a disk says of a place that it cannot read any more."""
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +75,7 @@ class Segments:
         self._disk.make_directory(self.directory)
         listing = self._disk.list(self.directory)
         settled = self._cursor(listing)
-        numbers = sorted(int(named[1]) for name in listing if (named := _NAME.fullmatch(name)))
+        numbers = sorted(number for name in listing if (number := _number(name)) is not None)
         self._next = numbers[-1] + 1 if numbers else 1
         every = (self._recovered(number, listing[f"{number:08}.spool"], settled) for number in numbers)
         found = [one for one in every if one is not None]
@@ -109,6 +113,17 @@ class Segments:
         path = self.path(segment)
         try:
             found = scan(lambda offset, length: self._disk.read(path, offset, length), size)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            _logger.warning(
+                "spool %s: %s cannot be read (%s) and is left as it is; its %d bytes are not delivered",
+                self.directory,
+                path.name,
+                error,
+                size,
+            )
+            return Found(segment, (), (), size)
         except FormatError as error:
             raise FormatError(
                 f"spool {self.directory}: {path.name} is of {error}; let the version that wrote it deliver it, or move "
@@ -232,3 +247,10 @@ class Segments:
             self._disk.close(file)
         self._disk.rename(temporary, self.directory / CURSOR)
         self._disk.sync_directory(self.directory)
+
+
+def _number(name: str) -> int | None:
+    """The number of a segment's file; None for any other name, such as one with more zeros than we write."""
+    found = _NAME.fullmatch(name)
+    number = int(found[1]) if found else 0
+    return number if name == f"{number:08}.spool" else None

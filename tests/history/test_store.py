@@ -1,8 +1,12 @@
 """The directory over time: repeated and late ticks, hours, retention, leftovers, two writers, options."""
 
 import logging
+import random
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from collector.errors import ExportError, StartError, UsageError
@@ -10,6 +14,7 @@ from sinks.base import SinkUri, build
 from sinks.history import HistorySink, store
 from sinks.history.files import HistoryFile
 from sinks.history.names import EntityNames
+from sinks.history.schema import TICKS_KEY
 from tests.history.batches import (
     HOUR,
     MINUTE,
@@ -240,6 +245,54 @@ async def test_a_broken_file_is_set_aside_and_loses_no_other(
     assert "set aside" in caplog.text
     assert ticks_in(tmp_path) == [START, START + 2 * MINUTE, START + 9 * HOUR]
     assert [path.name for path in tmp_path.rglob("*.broken")] == [f".{broken.name}.broken"]
+
+
+async def test_whatever_byte_of_a_file_is_another_ticks_are_stored_and_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parquet footer has no checksum: its names, types, sizes and ticks may be anything."""
+    monkeypatch.setattr(HistorySink, "_keep_up", lambda *_: None)
+    fleet, before = Fleet(), tmp_path / "before"
+    batches = [fleet.batch(START + k * MINUTE) for k in range(3)]
+    sink = HistorySink(before)
+    await export(sink, batches[:2])
+    await sink.stop()
+    name = files_of(before, "metrics")[0].name
+    whole = (before / "metrics" / name).read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    chance = random.Random(6)
+    ticks = [footer + at for at in (whole[footer:].index(TICKS_KEY.encode()) + k for k in range(40))]
+    for at in [*ticks, *(chance.randrange(footer, len(whole)) for _ in range(120))]:
+        directory = tmp_path / "now"
+        shutil.copytree(before, directory)
+        damaged = bytearray(whole)
+        damaged[at] = (damaged[at] + chance.randrange(1, 256)) % 256
+        (directory / "metrics" / name).write_bytes(damaged)
+        sink = HistorySink(directory)
+        await sink.export(batches[2])
+        assert sink._store.holds(START + 2 * MINUTE)
+        sink._store.upkeep(START + 2 * MINUTE, set(), lambda: False)
+        await sink.stop()
+        assert len(files_of(directory, "metrics")) == 1
+        assert {START + MINUTE, START + 2 * MINUTE} <= set(ticks_in(directory))
+        shutil.rmtree(directory)
+
+
+async def test_a_file_whose_columns_are_of_other_types_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet, sink = Fleet(), HistorySink(tmp_path)
+    await export(sink, [fleet.batch(START + k * MINUTE) for k in range(2)])
+    await sink.stop()
+    other = files_of(tmp_path, "metrics")[0]
+    table = pq.read_table(other)
+    at = table.column_names.index("cpu/usage")
+    pq.write_table(table.set_column(at, "cpu/usage", table["cpu/usage"].cast(pa.string())), other)
+    sink = HistorySink(tmp_path)
+    await export(sink, [fleet.batch(START + 9 * HOUR)])
+    await sink.stop()
+    assert "cpu/usage is of another type" in caplog.text
+    assert ticks_in(tmp_path) == [START + MINUTE, START + 9 * HOUR]
 
 
 # URIs.

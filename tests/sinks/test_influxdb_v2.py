@@ -113,6 +113,10 @@ class Recorder:
         self.answer = head.encode() + b"\r\n" + body
 
 
+async def _prepared(_: object) -> dict[str, str]:
+    return {"db": "k8s"}
+
+
 @pytest.fixture
 async def recorder() -> object:
     found = Recorder()
@@ -132,7 +136,8 @@ async def recorder() -> object:
         ("400 Bad", b'{"error": "unable to parse ' + b"x" * 9_999 + b'"}', (), False, "unable to parse xxx"),
         ("413 Too Large", b"", (), False, "answered 413"),
         ("401 Unauthorized", b'{"error":"authorization failed"}', (), False, "check the option"),
-        ("302 Found", b"", ("Location: http://127.0.0.1:1/",), False, "answered 302"),
+        ("302 Found", b"", ("Location: http://127.0.0.1:1/",), False, "redirects are not followed"),
+        ("405 No", b"", (), False, "check scheme, host and path"),
     ],
 )
 async def test_a_refusal_says_whether_to_try_again_in_the_servers_words(
@@ -146,10 +151,7 @@ async def test_a_refusal_says_whether_to_try_again_in_the_servers_words(
     retryable: bool,
     words: str,
 ) -> None:
-    async def prepared(_: object) -> dict[str, str]:
-        return {"db": "k8s"}
-
-    monkeypatch.setattr("sinks.influxdb.v1.WireV1._prepared", prepared)
+    monkeypatch.setattr("sinks.influxdb.v1.WireV1._prepared", _prepared)
     recorder.respond(status, body, *headers)
     with pytest.raises(ExportError) as caught:
         await made(f"influxdb:{recorder.url}?api={api}").export(Cluster().batch())  # type: ignore[attr-defined]
@@ -203,6 +205,47 @@ async def test_a_server_that_answers_a_write_with_a_page_is_no_influxdb(recorder
     recorder.respond("200 OK", b"<html>hello</html>")
     with pytest.raises(ExportError, match="is it InfluxDB"):
         await made(f"influxdb:{recorder.url}?api=v2").export(Cluster().batch())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":"timeout"}',
+        b'{"results":[{"error":"engine is closed"}]}',
+        b"<html>log in</html>",
+        b"[]",
+        b"[" * 99_999,
+    ],
+)
+async def test_a_200_with_anything_but_success_in_it_keeps_the_points(
+    recorder: Recorder, made: Make, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr("sinks.influxdb.v1.WireV1._prepared", _prepared)
+    recorder.respond("200 OK", body)
+    with pytest.raises(ExportError, match=r"answered 200: .*is it InfluxDB") as caught:
+        await made(f"influxdb:{recorder.url}").export(Cluster().batch())  # type: ignore[attr-defined]
+    assert caught.value.retryable
+
+
+async def test_a_partial_write_told_within_a_200_is_one(
+    recorder: Recorder, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.influxdb.v1.WireV1._prepared", _prepared)
+    recorder.respond("200 OK", b'{"error":"partial write: field type conflict dropped=3"}')
+    sink = made(f"influxdb:{recorder.url}")  # type: ignore[attr-defined]
+    assert isinstance(sink, InfluxdbSink)
+    with pytest.raises(ExportError) as caught:
+        await sink.send(b"a value=1i 1\n")
+    assert (caught.value.retryable, caught.value.refuses_us, caught.value.refused_points) == (False, False, 3)
+
+
+@pytest.mark.parametrize("body", [b"", b"\n", b"{}", b'{"results":[{}]}'])
+async def test_a_200_without_an_error_is_success(
+    recorder: Recorder, made: Make, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr("sinks.influxdb.v1.WireV1._prepared", _prepared)
+    recorder.respond("200 OK", body)
+    await made(f"influxdb:{recorder.url}").export(Cluster().batch())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,10 @@ class SpoolMachine(RuleBasedStateMachine):
         self.model.start(power=power)
         try:
             self.open()  # with whatever the disk does
+            whole = not self.left_unread()
         except OSError:
+            whole = False
+        if not whole:
             self.disk.fail = lambda _: None
             self.disk.kill()
             self.open()
@@ -226,6 +229,12 @@ class SpoolMachine(RuleBasedStateMachine):
         missing = must - set(found)
         assert not missing or dropped, f"{missing} lost"
         self.model.started(found, may_not, self.spool.index.balances())
+
+    def left_unread(self) -> bool:
+        """Whether a segment could not be read, and waits for a start that can."""
+        assert self.spool._segments is not None
+        taken_up = {self.spool._segments.path(segment).name for segment in self.spool._segments.all}
+        return any(name.endswith(".spool") and name not in taken_up for name in self.disk.files)
 
     def found(self) -> Sequence[bytes]:
         """What a new process has found, looked up behind its back and without faults."""

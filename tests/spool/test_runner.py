@@ -327,7 +327,11 @@ async def test_who_is_refused_himself_stops_asking_says_so_and_loses_no_point(
 
 @pytest.mark.parametrize(
     ("status", "retried", "ours"),
-    [*((status, False, True) for status in (401, 403, 404, 407, 408)), (400, False, False), (429, True, False)],
+    [
+        *((status, False, True) for status in (301, 302, 307, 308, 401, 403, 404, 405, 407, 408, 410, 421, 426)),
+        *((status, False, False) for status in (400, 413, 422)),
+        *((status, True, False) for status in (200, 202, 429, 500, 502, 503, 504)),
+    ],
 )
 def test_what_a_refusal_is_about(status: int, retried: bool, ours: bool) -> None:
     error = refusal("http://h", status, b"")

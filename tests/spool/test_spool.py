@@ -377,6 +377,58 @@ def test_a_file_that_is_no_segment_stops_no_start(content: bytes, tmp_path: Path
     assert (tmp_path / "notes.txt").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["000000001.spool", "\u0660" * 7 + "\u0661.spool", f"{'9' * 200}.spool", "1.spool", ".spool"]
+)
+def test_a_file_of_a_name_that_we_would_not_give_stops_no_start(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"not ours")
+    bench = Bench(Disk(), tmp_path)
+    bench.add(1, body("a"))
+    assert list(bench.deliver()) == [body("a")]
+    assert (tmp_path / name).read_bytes() == b"not ours"
+
+
+def test_a_segment_that_the_disk_cannot_read_stops_no_start_and_is_left_for_one_that_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk)
+    bench.add(1, body("a"))
+    disk.kill()
+    bench.start()
+    bench.add(2, body("b"))
+    disk.kill()
+
+    def fail(operation: str) -> None:
+        if operation == "read" and (reads.append(None) or len(reads) == 1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    reads: list[None] = []
+    disk.fail = fail
+    bench.start()
+    assert list(bench.deliver()) == [body("b")]
+    assert "00000001.spool cannot be read" in caplog.text
+    disk.kill()
+    bench.start()
+    assert body("a") in list(bench.deliver())
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE])
+def test_one_that_the_disk_could_read_ends_the_start(code: int) -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk)
+    bench.add(1, body("a"))
+    disk.kill()
+
+    def fail(operation: str) -> None:
+        if operation == "read":
+            raise OSError(code, "not now")
+
+    disk.fail = fail
+    with pytest.raises(OSError, match="not now"):
+        bench.start()
+
+
 def test_an_other_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     head = struct.pack("<8sHH16s", b"HPSTSPL\n", 9, 0, bytes(16))
     path = tmp_path / "00000001.spool"
