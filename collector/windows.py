@@ -1,4 +1,8 @@
-"""Sums since the start and quantiles of the last ten minutes, for many series at once: rows of two small arrays."""
+"""Sums since the start and quantiles of the last ten minutes, for many series at once: rows of slabs of numbers.
+
+A slab is never moved. One table grown to twice its rows would be copied while a scrape waits: with 5,000 nodes that
+falls into the first round, whose turns are the longest as it is.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +20,11 @@ LATEST = 120
 """Nor do any before the latest this many of a series: ten minutes of cycles of 5 s."""
 
 ROWS_AT_ONCE = 200
+
+SLAB_ROWS = 512
+"""Series a slab holds: half a megabyte, of which only what has been written takes memory."""
+
+_VALUE, _MOMENT = 0, 1
 
 
 @dataclass(slots=True)
@@ -48,8 +57,8 @@ class Windows:
     def __init__(self) -> None:
         self._series: dict[str, _Series] = {}
         self._free: list[int] = []
-        self._values: NDArray[np.float32] = np.zeros((0, LATEST), np.float32)
-        self._moments: NDArray[np.float32] = np.zeros((0, LATEST), np.float32)
+        self._slabs: list[NDArray[np.float32]] = []
+        """Shape (SLAB_ROWS, 2, LATEST): values and moments of a series lie side by side."""
         self._epoch = 0.0
         """What moments count from, so that four bytes will do for them."""
 
@@ -60,10 +69,11 @@ class Windows:
             if not self._series:
                 self._epoch = now
             series = self._series[label] = _Series(self._take_row())
-        slot = series.count % LATEST
-        self._values[series.row, slot] = value
-        self._moments[series.row, slot] = now - self._epoch
-        series.count += 1
+        count, (slab, row) = series.count, divmod(series.row, SLAB_ROWS)
+        numbers, slot = self._slabs[slab], count % LATEST
+        numbers[row, _VALUE, slot] = value
+        numbers[row, _MOMENT, slot] = now - self._epoch
+        series.count = count + 1
         series.total += value
         series.end = now
 
@@ -81,15 +91,16 @@ class Windows:
                 yield Summary(label, series.count, series.total, of_series)
 
     def _quantiles(self, piece: Sequence[_Series], now: float) -> Iterable[tuple[float, ...]]:
-        rows = [series.row for series in piece]
+        places = [divmod(series.row, SLAB_ROWS) for series in piece]
+        numbers = np.array([self._slabs[slab][row] for slab, row in places])
         seen = np.array([min(series.count, LATEST) for series in piece])
-        young = self._moments[rows] >= now - self._epoch - WINDOW_S
+        young = numbers[:, _MOMENT] >= now - self._epoch - WINDOW_S
         young &= np.arange(LATEST) < seen[:, None]
         # What is no observation of the window sorts behind all that are.
-        ordered = np.sort(np.where(young, self._values[rows], np.inf), axis=1)
+        ordered = np.sort(np.where(young, numbers[:, _VALUE], np.inf), axis=1)
         counts = young.sum(axis=1)
         ranks = [np.maximum(np.ceil(q * counts).astype(np.intp) - 1, 0) for q in QUANTILES]
-        columns = [np.where(counts > 0, ordered[np.arange(len(rows)), rank], np.nan).tolist() for rank in ranks]
+        columns = [np.where(counts > 0, ordered[np.arange(len(piece)), rank], np.nan).tolist() for rank in ranks]
         return zip(*columns, strict=True)
 
     def forget_before(self, oldest: float) -> None:
@@ -101,13 +112,6 @@ class Windows:
         if self._free:
             return self._free.pop()
         row = len(self._series)
-        if row >= len(self._values):
-            self._values, self._moments = _twice(self._values), _twice(self._moments)
+        if row >= SLAB_ROWS * len(self._slabs):
+            self._slabs.append(np.zeros((SLAB_ROWS, 2, LATEST), np.float32))
         return row
-
-
-def _twice(table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same with as many rows again, which cost nothing until they are written."""
-    grown = np.zeros((max(8, 2 * len(table)), table.shape[1]), np.float32)
-    grown[: len(table)] = table
-    return grown

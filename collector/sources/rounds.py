@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, TypeAlias, cast
+from typing import Generic, NamedTuple, TypeAlias, cast
 
 from collector.core.sample import NodeSample
 from collector.errors import DecodeError, FetchError, ScrapeError
@@ -62,8 +62,7 @@ class ScrapeReport:
     """Additions included."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question(Generic[S]):
+class Question(NamedTuple, Generic[S]):
     """One endpoint of one node."""
 
     node: Node
@@ -74,8 +73,7 @@ class Question(Generic[S]):
         return str(self.target)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[S]):
+class Answer(NamedTuple, Generic[S]):
     """A body, and the endpoint that gave it: the one asked, or its fallback."""
 
     endpoint: Endpoint[S]
@@ -159,7 +157,10 @@ class Rounds(Generic[S]):
             # Taken off first: should one of them show a defect of ours, it does so once.
             replies, waiting[:] = waiting[:], []
             for reply, placed in zip(replies, self._placed(replies, place), strict=True):
-                self._settle(reply, None if placed else take, report)
+                if placed:
+                    self._settle_placed(reply, report)
+                else:
+                    self._settle(reply, take, report)
             settled()
 
         def gather(reply: Reply[Question[S], Answer[S]]) -> None:
@@ -234,26 +235,25 @@ class Rounds(Generic[S]):
     def _settle(
         self,
         reply: Reply[Question[S], Answer[S]],
-        take: Callable[[Question[S], S | None], None] | None,
+        take: Callable[[Question[S], S | None], None],
         report: ScrapeReport,
     ) -> None:
-        """Hand over what one reply says, unless it is in its place already, and put it on record."""
+        """Hand over what one reply says and put it on record."""
         question, answer = reply.target, reply.answer
         node, target, asked = question.node.name, question.target, question.endpoint
-        decoded = self._decoded(question, answer) if take is not None else None
+        decoded = self._decoded(question, answer)
         error = decoded if isinstance(decoded, ScrapeError) else None
         reason = None if error is None else error.reason if isinstance(error, FetchError) else "decode"
         if isinstance(answer, Answer):
             report.bytes_read += len(answer.body)
-        if asked is not self.plan.addition:
+        addition = asked is self.plan.addition
+        if not addition:
             if error is None:
                 report.answered += 1
             else:
                 report.failed[str(reason)] += 1
                 report.late += reason == "late"
-        if take is not None:
-            take(question, None if isinstance(decoded, ScrapeError) else decoded)
-        addition = asked is self.plan.addition
+        take(question, None if isinstance(decoded, ScrapeError) else decoded)
         if error is None:
             self._states.answered(node, asked.path, addition=addition)
         else:
@@ -261,6 +261,15 @@ class Rounds(Generic[S]):
             self._states.failed(node, asked.path, str(reason), words, addition=addition)
         label = answer.endpoint.label if isinstance(answer, Answer) else asked.label
         self._scraped(f"{label}:{target.address}:{target.port}", node, reply.finished - reply.started, reason)
+
+    def _settle_placed(self, reply: Reply[Question[S], Answer[S]], report: ScrapeReport) -> None:
+        """Put on record a reply whose answer is in its place: one of the first endpoint, so no addition."""
+        answer, target = cast("Answer[S]", reply.answer), reply.target.target
+        report.bytes_read += len(answer.body)
+        report.answered += 1
+        self._states.answered(target.node, answer.endpoint.path)
+        source = f"{answer.endpoint.label}:{target.address}:{target.port}"
+        self._scraped(source, target.node, reply.finished - reply.started, None)
 
     def _decoded(self, question: Question[S], answer: Answer[S] | ScrapeError) -> S | ScrapeError:
         """The sample of one answer; the reason when there is none."""
