@@ -11,7 +11,7 @@ import json
 import sys
 from itertools import chain
 
-from benchmarks import hot_in, hot_light, hot_out
+from benchmarks import hot_floors, hot_in, hot_light, hot_out
 from benchmarks.material import Material
 from benchmarks.timing import RUNS, Result, measured, with_ratios
 
@@ -24,7 +24,12 @@ def run(nodes: int = NODES, runs: int = RUNS, names: tuple[str, ...] = ()) -> li
     results = []
     gc.disable()  # a collection belongs to no function in particular
     try:
-        parts = (hot_in.functions(material), hot_light.functions(nodes), hot_out.functions(material))
+        parts = (
+            hot_in.functions(material),
+            hot_floors.functions(material),
+            hot_light.functions(nodes),
+            hot_out.functions(material),
+        )
         for function in chain.from_iterable(parts):
             if not names or any(name in function.name for name in names):
                 results.append(measured(function, runs))

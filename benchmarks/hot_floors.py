@@ -1,0 +1,92 @@
+"""What the hot functions cannot do without, measured beside them: bytes decrypted, copied and looked at, cells touched.
+
+A ratio is the share of the function's time that its floor would take.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from benchmarks.material import Material
+from benchmarks.timing import Function
+from collector.core.batch import DataBatch
+from collector.core.metrics import METRICS, Kind
+
+RECORD = 16 * 1024
+"""Bytes of a TLS record."""
+
+
+def functions(material: Material) -> Iterator[Function]:
+    """Floors of fetching, decoding, placing, rates and sums."""
+    bodies = material.bodies(0)
+    size = sum(map(len, bodies)) / 1e6
+    on = f"{len(bodies)} summaries of {1000 * size / len(bodies):.0f} KB"
+    cipher, nonce = AESGCM(bytes(16)), os.urandom(12)
+    sealed = [
+        [cipher.encrypt(nonce, body[at : at + RECORD], None) for at in range(0, len(body), RECORD)] for body in bodies
+    ]
+
+    def decrypt(_: object) -> None:
+        for records in sealed:
+            for record in records:
+                cipher.decrypt(nonce, record, None)
+
+    def count(_: object) -> None:
+        for body in bodies:
+            body.count(b"\x00")
+
+    yield Function("floor: AES-128-GCM", on, size, "MB", decrypt)
+    yield Function("floor: sent and received over loopback", on, size, "MB", lambda _: _through_loopback(bodies))
+    yield Function("floor: every byte looked at", on, size, "MB", count, beside="decode_together")
+    before, after = (material.placed(samples) for samples in material.two_minutes)
+    entities = material.entities.count
+    on = f"{entities:,} entities"
+    room = np.zeros(after.rows, np.int64)
+
+    def copied(_: object) -> None:
+        for m in range(len(METRICS)):
+            rows = after.rows_with(m)
+            room[: rows.size] = after.cells[m, rows]
+
+    yield Function("floor: values copied once, row by row", on, entities, "entities", copied, beside="Intake of groups")
+    yield Function(
+        "floor: counters read twice, rates written once",
+        on,
+        entities,
+        "entities",
+        lambda _: _differences(before, after, room),
+        beside="RateCalculator",
+    )
+    yield Function(
+        "floor: summands read once", on, entities, "entities", lambda _: _totals(after), beside="four aggregators"
+    )
+
+
+def _through_loopback(bodies: list[bytes]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sender = socket.create_connection(listener.getsockname())
+        receiver, _ = listener.accept()
+    into = memoryview(bytearray(RECORD))
+    with sender, receiver:
+        for body in bodies:
+            for at in range(0, len(body), RECORD):
+                left = sender.send(body[at : at + RECORD])
+                while left:
+                    left -= receiver.recv_into(into)
+
+
+def _differences(before: DataBatch, after: DataBatch, room: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    rows = min(before.rows, after.rows)
+    for m, metric in enumerate(METRICS):
+        if metric.rate is not None:
+            np.subtract(after.cells[m, :rows], before.cells[m, :rows], out=room[:rows])
+
+
+def _totals(batch: DataBatch) -> None:
+    for m, metric in batch.metrics:
+        for kind in (Kind.POD, Kind.NAMESPACE, Kind.NODE, Kind.CLUSTER):
+            if metric.summed_into(kind):
+                batch.cells[m, : batch.rows].sum()
