@@ -65,14 +65,12 @@ def _lines(batch: DataBatch) -> Iterator[Function]:
 
 def _exposition(batch: DataBatch) -> Iterator[Function]:
     text, kinds = ClusterText(), frozenset(Kind)
-    samples = int(np.count_nonzero(batch.present[:, : batch.rows])) + sum(
-        int(np.count_nonzero(table.present)) for table in batch.labeled.values()
-    )
+    samples, entities = batch.values, sum(batch.count(kind) for kind in Kind)
 
     def ours(_: object) -> int:
         return asyncio.run(_size(text.write(batch, kinds, openmetrics=False)))
 
-    yield Function("Prometheus text", f"{ours(None) / 1e6:.0f} MB", samples, "samples", ours)
+    yield Function("Prometheus text", f"{ours(None) / 1e6:.0f} MB of {entities:,} entities", samples, "samples", ours)
     metric = INDEX["memory/usage"]
     rows = batch.rows_with(metric)[:OBJECTS].tolist()
     registry = CollectorRegistry()

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.statistics import Spread, spread
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT_S = 3_600
+LIMIT_S = 1_200
 
 
 class MeasurementError(Exception):
@@ -21,16 +21,19 @@ class MeasurementError(Exception):
 def run(module: str, *arguments: str, path: Sequence[Path] = (ROOT,)) -> Any:
     """What `python -m benchmarks.MODULE` prints as JSON, with `path` before what Python finds otherwise."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=path[0],
-        timeout=LIMIT_S,
-    )
-    if done.returncode:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            cwd=path[0],
+            timeout=LIMIT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementError(f"not done within {LIMIT_S} s") from error
+    if done.returncode or not done.stdout:
         raise MeasurementError("\n".join(done.stderr.strip().splitlines()[-4:]) or f"exit status {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
 

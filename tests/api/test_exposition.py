@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from collector.api.exposition import ClusterText, value_texts
+from collector.api.exposition import CHUNK_BYTES, ClusterText, value_texts
 from collector.api.families import (
     BATCH_TIMESTAMP,
     NODE_TIMESTAMP,
@@ -262,6 +262,18 @@ async def test_label_text_spans_pieces_and_grows_with_the_table():
         found = parsed(await text_of(batch, writer=writer))
         name = "heapster_pod_memory_usage_bytes"
         assert all(found[name, frozenset({("namespace", "ns"), ("pod", f"pod-{i}")})] == i for i in range(size))
+
+
+async def test_no_chunk_holds_more_than_a_small_part_of_a_large_text():
+    entities = EntityTable()
+    pods = np.array([entities.pod_row("namespace-of-some-length", f"pod-{i}") for i in range(20_000)])
+    batch = DataBatch(entities, MetricTable(), 0)
+    batch.exists[pods] = True
+    for name in ("memory/usage", "memory/working_set", "memory/rss", "cpu/usage"):
+        batch.put(INDEX[name], pods, np.arange(pods.size))
+    chunks = [len(chunk) async for chunk in ClusterText().write(batch, frozenset(Kind), openmetrics=False)]
+    assert sum(chunks) > 20 * CHUNK_BYTES
+    assert max(chunks) < 2 * CHUNK_BYTES
 
 
 async def test_kinds_can_be_left_out():
