@@ -11,7 +11,7 @@ from typing import Final
 ATTENTIVE_S: Final = 1.0
 """Clients count as there for so long, in seconds, behind the latest sign of one."""
 
-SHORT_S: Final = 0.002
+SHORT_S: Final = 0.001
 """Longest stretch, in seconds, while they are."""
 
 HURRY_S: Final = 0.01

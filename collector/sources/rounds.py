@@ -40,7 +40,7 @@ SPREAD_PER_NODE_S = 0.008
 """Asking N nodes is spread over so many seconds times N (behaviour reference, section 2.3; there at random, which gives
 a node another place in each scrape and so jitters its rates; here evenly)."""
 
-CLIENTS_TOGETHER = 8
+CLIENTS_TOGETHER = 4
 """Most answers in a group while there are clients, some milliseconds: larger ones cost less and keep them waiting."""
 
 QUESTIONS_AT_ONCE = 1_024
