@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks.proc import load, peak_mib
 from benchmarks.shapes import SHAPES, Shape
-from benchmarks.stage import WARM_UP, Cost, staged
+from benchmarks.stage import WARM_UP, Cost, all_answered, staged
 
 
 async def measure(shape: Shape) -> dict[str, object]:
@@ -26,6 +26,7 @@ async def measure(shape: Shape) -> dict[str, object]:
             costs.append(await stage.cycle())
             await asyncio.sleep(shape.pause_s)  # the next sample of every kubelet
         report = stage.collector.report
+        all_answered(shape, report)
         return {
             "nodes": shape.nodes,
             "entities": shape.entities,

@@ -20,7 +20,7 @@ import uvloop
 from benchmarks.latency import blocks_of
 from benchmarks.proc import cpu_seconds, load, peak_mib, resident_mib
 from benchmarks.shapes import LIGHT, Shape
-from benchmarks.stage import WARM_UP, Cost, Stage, staged
+from benchmarks.stage import WARM_UP, Cost, Stage, all_answered, staged
 from benchmarks.watchdog import Watchdog
 from collector.options import SECOND
 from collector.sources.rounds import ScrapeReport
@@ -48,6 +48,7 @@ async def measure(shape: Shape) -> dict[str, object]:
                 await asyncio.sleep(shape.pause_s)  # the next sample of every kubelet
                 cost, report = await _round(stage)
                 costs.append(cost)
+        all_answered(shape, report)
         return {
             "nodes": shape.nodes,
             "entities": shape.entities,

@@ -14,6 +14,7 @@ from collector.app import Collector
 from collector.manager import Tick
 from collector.options import SECOND, Options
 from collector.sim.process import SimProcess
+from collector.sources.rounds import ScrapeReport
 
 WARM_UP = 2
 """Cycles before the first one measured: connections, rows, then the first rates."""
@@ -92,6 +93,12 @@ class Stage:
         for sink in self.collector.sinks.ledger():
             if any(sink.points.dropped.values()):
                 raise RuntimeError(f"{sink.name} lost points: {sink.points.dropped}, {sink.trouble}")
+
+
+def all_answered(shape: Shape, report: ScrapeReport) -> None:
+    """Raises RuntimeError where a node did not answer that is not dead in this shape: fewer answers cost less."""
+    if report.answered < shape.nodes - round(shape.down * shape.nodes):
+        raise RuntimeError(f"only {report.answered} of {shape.nodes} nodes answered: {dict(report.failed)}")
 
 
 @asynccontextmanager
