@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from collector.windows import LATEST, QUANTILES, ROWS_AT_ONCE, WINDOW_S, Windows
+from collector.windows import LATEST, QUANTILES, ROWS_AT_ONCE, SLAB_ROWS, WINDOW_S, Windows
 
 START = 1_790_000_000.0
 
@@ -63,7 +63,7 @@ def test_a_series_that_is_forgotten_leaves_nothing_to_the_next():
 
 def test_many_series_come_in_order_and_complete():
     windows = Windows()
-    labels = [f"node-{n}" for n in range(2 * ROWS_AT_ONCE + 7)]
+    labels = [f"node-{n}" for n in range(2 * SLAB_ROWS + ROWS_AT_ONCE + 7)]  # some pieces are of two slabs
     for n, label in enumerate(labels):
         windows.add(label, float(n), START + n / 1000)
     assert [(s.label, s.quantiles[0]) for s in windows.summaries(START + 10)] == [
