@@ -149,7 +149,7 @@ def _disk_rates(new: Set, old: Set) -> None:
     for counter, labels, value in list(new["labeled"]):
         for old_counter, old_labels, old_value in old["labeled"]:
             if counter in DISK_RATES and counter == old_counter and labels == old_labels:
-                rate = _rate(value - old_value, _elapsed(new, old, "scrape"), whole=False)
+                rate = _rate(value - old_value, _elapsed(new, old, "disk"), whole=False)
                 if rate is not None:
                     new["labeled"].append((DISK_RATES[counter], labels, rate))
 

@@ -192,7 +192,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(
         pick=picks,
-        clock=st.sampled_from(("start", "scrape", "cpu", "memory", "network")),
+        clock=st.sampled_from(("start", "scrape", "cpu", "memory", "network", "disk")),
         seconds=st.none() | st.integers(-90, 90),
     )
     def read_at_another_time(self, pick: int, clock: str, seconds: int | None) -> None:
