@@ -226,9 +226,10 @@ class DataBatch:
         self._capacity = 1 << max(12, (2 * expected - 1).bit_length())
         self._allocate()
         lengths = entities.labels.lengths
-        # A sixteenth more than last time, or two a row: then none of them is moved before it is whole.
+        # A sixteenth more than last time, at first two a row: then none of them is moved before it is whole.
         self.labeled = {
-            group.name: LabeledTable(group, lengths.get(group.name, 32 * expected // 17) * 17 // 16) for group in GROUPS
+            group.name: LabeledTable(group, lengths[group.name] * 17 // 16 if group.name in lengths else 2 * expected)
+            for group in GROUPS
         }
         self.rows = entities.size
 
