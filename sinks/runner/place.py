@@ -37,12 +37,14 @@ class Place(NamedTuple):
 
 def state_directory(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Path | None:
     """The directory that somebody has set up for what outlives the process, where there is one to write to."""
-    # The variable may name several, with colons between them.
-    candidates = [Path(text) for text in environ.get(STATE_DIRECTORY, "").split(":")[:1] if text]
-    for candidate in (*candidates, home or HOME):
-        if candidate.is_dir() and os.access(candidate, os.W_OK | os.X_OK):
-            return candidate
-    return None
+    return next(
+        (each for each in _candidates(environ, home) if each.is_dir() and os.access(each, os.W_OK | os.X_OK)), None
+    )
+
+
+def _candidates(environ: Mapping[str, str], home: Path | None = None) -> list[Path]:
+    """Where such a directory is looked for. The variable may name several, with colons between them."""
+    return [*(Path(text) for text in environ.get(STATE_DIRECTORY, "").split(":")[:1] if text), home or HOME]
 
 
 def place(
@@ -66,8 +68,8 @@ def with_spools(
     if found.root is None:
         if wires and spool_dir == AUTOMATIC:
             _logger.info(
-                "no spool, as %s is no writable directory: what %s cannot take in time is lost; --spool-dir sets one",
-                HOME,
+                "no spool: no writable directory at %s; what %s cannot take in time is lost; --spool-dir sets one",
+                " or ".join(map(str, _candidates(os.environ))),
                 ", ".join(sink.name for sink in wires),
             )
         return list(sinks)

@@ -479,6 +479,18 @@ def test_only_sinks_with_a_wire_get_a_spool(tmp_path: Path, caplog: pytest.LogCa
     assert caplog.text == ""
 
 
+def test_without_a_directory_it_is_told_where_one_was_looked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    missing, home = tmp_path / "missing", tmp_path / "home"
+    monkeypatch.setenv("STATE_DIRECTORY", str(missing))
+    monkeypatch.setattr("sinks.runner.place.HOME", home)
+    wire = ScriptedWire()
+    assert with_spools([wire], "auto", SpoolLimits(), clock=lambda: NOW) == [wire]
+    assert f"no writable directory at {missing} or {home}; what" in caplog.text
+
+
 def test_delays_double_up_to_a_bound_with_jitter() -> None:
     longest, shortest = Backoff(lambda: 1.0), Backoff(lambda: 0.0)
     assert [longest.failed() for _ in range(7)] == [1, 2, 4, 8, 16, 30, LONGEST_S]
