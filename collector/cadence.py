@@ -118,7 +118,8 @@ class Cadence:
 
     async def _permit(self) -> bool:
         try:
-            await asyncio.wait_for(self._permits.acquire(), self._resolution / 2e9)
+            async with asyncio.timeout(self._resolution / 2e9):
+                await self._permits.acquire()
         except TimeoutError:
             self._lost("skipped", 1)
             log.warning(

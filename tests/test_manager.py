@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.cadence import MAX_TICKS, YEAR_1_NS
+from collector.cadence import MAX_TICKS, YEAR_1_NS, Cadence, Words
 from collector.core.batch import DataBatch
 from collector.core.entities import EntityTable
 from collector.core.metrics import MetricTable
@@ -201,6 +201,23 @@ async def test_windows_are_counted_from_year_1_as_go_counts_them(resolution):
         assert ((EPOCH + end) * S + YEAR_1_NS) % (resolution * S) == 0
     epoch_aligned = [(EPOCH + end) % resolution == 0 for end in run.exported]
     assert all(epoch_aligned) if 86_400 % resolution == 0 else not any(epoch_aligned)
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_cadence_told_to_end_ends_whatever_it_awaits_just_then(turns):
+    # Python 3.11's own wait_for swallows a cancellation that comes in the turn in which what it waits for is there.
+    async def work(_end: int) -> None:
+        await asyncio.sleep(0)
+
+    cadence = Cadence(work, Words("ticks", "batch", "--metric-resolution", ""), resolution_ns=10**10, at_once=True)
+    running = asyncio.create_task(cadence.run())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=5)
+    running.cancel()
+    assert done
+    assert running.cancelled()
 
 
 def test_year_1_is_where_go_puts_it():

@@ -176,7 +176,8 @@ class CaPublisher:
         while True:
             wait = CHECK_S if well else pause
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), wait * random.uniform(0.8, 1.2))
+                async with asyncio.timeout(wait * random.uniform(0.8, 1.2)):
+                    await changed.wait()
             changed.clear()
             well = await self.publish()
             pause = RETRY_S[0] if well else min(2 * pause, RETRY_S[1])

@@ -127,7 +127,8 @@ class Watches:
                 return
             moved.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(moved.wait(), min(_POLL_SECONDS, remaining))
+                async with asyncio.timeout(min(_POLL_SECONDS, remaining)):
+                    await moved.wait()
 
     async def _send_all(self, response: web.StreamResponse, collection: Collection, selector: dict[str, str]) -> int:
         """Everything there is, as a watch without a version begins; gives the version it shows."""

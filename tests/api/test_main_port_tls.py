@@ -203,7 +203,8 @@ async def shown(server: ApiServer) -> bytes | None:
 
 async def wait_cut_off(reader: asyncio.StreamReader) -> None:
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
 
 
 def der(issued: trustme.LeafCert) -> bytes:
@@ -369,7 +370,8 @@ async def test_stopping_ends_a_handshake_under_way(files):
     async with serving(**files) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await asyncio.sleep(0.05)
-        await asyncio.wait_for(server.stop(), 2)
+        async with asyncio.timeout(2):
+            await server.stop()
         await wait_cut_off(reader)
         writer.close()
 

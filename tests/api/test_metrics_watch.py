@@ -59,7 +59,8 @@ class Watch:
 
     async def next(self) -> list[dict[str, Any]]:
         """The same behind the wait."""
-        first = await asyncio.wait_for(self._waiting, 10)
+        async with asyncio.timeout(10):
+            first = await self._waiting
         return [json.loads(line) for line in first.splitlines()] + await self.events()
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -376,7 +377,8 @@ async def test_a_watch_ends_after_its_time_and_is_never_compressed(session):
             assert response.status == 200
             assert response.content_type == "application/json"
             assert "Content-Encoding" not in response.headers
-            body = await asyncio.wait_for(response.read(), 10)
+            async with asyncio.timeout(10):
+                body = await response.read()
         assert len(body.splitlines()) == len(PODS)
         await _watches(cluster, 0)
 
@@ -387,8 +389,9 @@ async def test_a_watch_ends_when_the_server_stops(session):
         for _ in PODS:
             await response.content.readline()
         stopping = asyncio.create_task(api.stop())
-        assert await asyncio.wait_for(response.content.read(), 3) == b""
-        await asyncio.wait_for(stopping, 3)
+        async with asyncio.timeout(3):
+            assert await response.content.read() == b""
+            await stopping
     await _watches(cluster, 0)
 
 

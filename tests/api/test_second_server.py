@@ -543,4 +543,5 @@ async def test_a_server_that_stops_is_noticed(served, monkeypatch):
     assert not watching.done()
     await served.server._server.stop()
     with pytest.raises(ServerStoppedError, match="listens no longer"):
-        await asyncio.wait_for(watching, 5)
+        async with asyncio.timeout(5):
+            await watching

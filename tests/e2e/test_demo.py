@@ -117,7 +117,8 @@ async def test_it_answers_while_it_runs_on_a_terminal_and_stops_cleanly_on_ctrl_
         namespaces = await first_answer(f"http://127.0.0.1:{port}/api/v1/model/namespaces/")
         assert "kube-system" in namespaces
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the demo
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -104,7 +104,8 @@ class Stage:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
 
     async def table(self, *arguments: str) -> list[list[str]]:

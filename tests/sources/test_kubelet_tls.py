@@ -373,7 +373,8 @@ async def test_a_handshake_that_hangs_ends_at_the_limit_per_node(authority: Auth
     async with LoopbackServer(silent) as server, KubeletClient(options(authority, time_limit_s=0.05)) as client:
         with pytest.raises(FetchError) as caught:
             await client.fetch(server.target())
-        await asyncio.wait_for(closed.wait(), 5)
+        async with asyncio.timeout(5):
+            await closed.wait()
     assert caught.value.reason == "timeout"
 
 

@@ -37,7 +37,8 @@ async def test_an_idle_connection_is_closed_in_time_also_when_nobody_asks_again(
 
     async with LoopbackServer(serve, kubelet_tls) as server, KubeletClient(options(authority)) as client:
         assert await client.fetch(server.target()) == BODY
-        await asyncio.wait_for(ended.wait(), 5)
+        async with asyncio.timeout(5):
+            await ended.wait()
 
 
 async def test_a_connection_idle_for_too_long_is_not_used(

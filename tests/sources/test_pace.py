@@ -46,7 +46,8 @@ async def test_one_that_is_cancelled_while_it_waits_holds_up_nobody() -> None:
     first, second, third = (asyncio.create_task(pace.run(lambda: time.sleep(1.2 * SLICE_S))) for _ in range(3))
     await asyncio.sleep(0)
     second.cancel()
-    await asyncio.wait_for(asyncio.gather(first, third), 5)
+    async with asyncio.timeout(5):
+        await asyncio.gather(first, third)
     with pytest.raises(asyncio.CancelledError):
         await second
 
