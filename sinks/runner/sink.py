@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -20,18 +22,31 @@ from sinks.runner.deadletters import DeadLetters
 from sinks.runner.retry import LOOK_S, Backoff, asked_delay
 from sinks.spool.account import Balance
 from sinks.spool.disk import Disk
-from sinks.spool.index import Record, Tick
+from sinks.spool.index import Record, State, Tick
 from sinks.spool.records import FormatError
 from sinks.spool.size import SpoolSize
 from sinks.spool.spool import AGE_S, SYNC_S, Spool, SpoolLimits
+
+PATIENCE_S = 2.0
+"""Seconds that the encoder waits for the other side, in all of a tick, before what it has not taken is kept."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class _Patience:
+    """Seconds that may still be waited."""
+
+    left: float
+
+
 class SpooledSink:
-    """Takes a batch over by encoding it into the spool; senders deliver from there.
+    """Takes a batch over by encoding it; senders deliver it. What they have not delivered in a moment is spooled.
+
+    While the other side keeps up, writes go to it from memory: the disk has the first of each tick, by which its size
+    is known, and what had to wait for too long. A tick counts as kept when each of its writes is delivered or spooled.
 
     `directory` is the sink's own; `required` says whether there can be no start without it, otherwise memory stands in.
     All work on files is done by one thread of this sink.
@@ -146,19 +161,51 @@ class SpooledSink:
 
     async def export(self, batch: DataBatch) -> None:
         """Encode a batch into the spool; returns when it is kept."""
-        tick = Tick(batch.timestamp)
+        tick, offered, patience = Tick(batch.timestamp), list[Record](), _Patience(PATIENCE_S)
         cut = self._cut
         try:
-            for write in self.sink.encode(batch):
-                await self._in_files(self._spool.append, tick, write.body, write.points)
+            for number, write in enumerate(self.sink.encode(batch)):
+                record = None
+                if number and await self._until(partial(self._spool.has_room, len(write.body)), patience):
+                    record = self._spool.offer(tick, write.body, write.points)
+                if record is None:
+                    await self._in_files(self._spool.append, tick, write.body, write.points)
+                else:
+                    offered.append(record)
                 self._wake()
+            await self._until(lambda: all(record.state is State.SETTLED for record in offered), patience)
+            await self._keep(offered)
             await self._in_files(self._spool.seal)
             self._spool.index.commit(tick)
         finally:
             self._spool.index.leave_out(self._cut - cut, SERIES_BUDGET)
             if tick.open:
+                await self._keep(offered)
                 self._spool.index.abort(tick)
         self._wake()
+
+    async def _until(self, condition: Callable[[], bool], patience: "_Patience") -> bool:
+        """Wait for the senders to bring that about; False when it takes longer than we have patience, or they fail."""
+        await asyncio.sleep(0)  # the encoder has taken some milliseconds
+        loop = asyncio.get_running_loop()
+        while not condition():
+            if not self._tasks or self._backoff.failures or patience.left <= 0:
+                return False
+            assert self._progress is not None
+            self._progress.clear()
+            began = loop.time()
+            try:
+                async with asyncio.timeout(patience.left):
+                    await self._progress.wait()
+            except TimeoutError:
+                patience.left = 0.0
+            patience.left -= loop.time() - began
+        return not self._backoff.failures
+
+    async def _keep(self, offered: list[Record]) -> None:
+        for record in offered:
+            if record.state is not State.SETTLED:
+                await self._in_files(self._spool.keep, record)
 
     @property
     def _cut(self) -> int:

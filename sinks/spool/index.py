@@ -1,6 +1,7 @@
 """What is in the spool, in memory: ticks and their records, and the ledger of both. No I/O; threads may share it.
 
 A record is pending (waits), taken (a sender has it) or settled (delivered or dropped: the spool need not keep it).
+Apart from that it is kept, in a segment or compressed in memory, or only on offer to the senders as it came.
 """
 
 import threading
@@ -54,23 +55,30 @@ class Tick:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One write. It lies in a segment, or in memory while the disk takes none."""
+    """One write. It lies in a segment, or in memory while the disk takes none or before it is kept."""
 
     tick: Tick
     points: int
     length: int
+    """Bytes when it is kept; before, an estimate."""
     segment: Segment | None = None
     offset: int = 0
     position: int = 0
     """Its place among the segment's records."""
     held: bytes | None = None
     fresh: bytes | None = None
-    """Its body as it came, for a sender that takes it at once: nothing is read back and unpacked then."""
+    """Its body as it came, for a sender that takes it at once: nothing is read back and unpacked then. All there is of
+    a record that is not kept."""
     state: State = State.PENDING
     unread: int = 0
     """How often the disk failed to give it."""
     doomed: str | None = None
     """Why it cannot be kept any longer, while a sender still has it."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it would outlast its body in memory."""
+        return self.segment is not None or self.held is not None
 
 
 class Index:
@@ -86,7 +94,7 @@ class Index:
         self.fresh_bytes = 0
         """Of the fresh bodies of pending records."""
         self.held_bytes = 0
-        """Of those in memory."""
+        """Of those kept in memory."""
         self.dirty = False
         """Whether something was settled since the cursor was written."""
 
@@ -102,7 +110,8 @@ class Index:
             tick.points += record.points
             self.bytes += record.length
             self.fresh_bytes += len(record.fresh or b"")
-            self._place(record)
+            if record.kept:
+                self._place(record)
             if recovered:
                 self._points.recovered += record.points
             else:
@@ -125,8 +134,8 @@ class Index:
             tick.open = False
             self._conclude(tick)
 
-    def placed(self, record: Record, segment: Segment, offset: int) -> None:
-        """A record held in memory has come to lie in a segment."""
+    def placed(self, record: Record, length: int, segment: Segment, offset: int) -> None:
+        """A record has come to lie in a segment, which was held in memory, or on offer."""
         with self._lock:
             if record.state is State.SETTLED:
                 segment.records.append(None)
@@ -135,8 +144,21 @@ class Index:
             if record.held is not None:
                 self.held_bytes -= record.length
                 record.held = None
+            self._weigh(record, length)
             record.segment, record.offset = segment, offset
             self._place(record)
+
+    def hold(self, record: Record, frame: bytes) -> None:
+        """A record that was on offer is kept in memory."""
+        with self._lock:
+            if record.state is not State.SETTLED:
+                self._weigh(record, len(frame))
+                record.held = frame
+                self._place(record)
+
+    def _weigh(self, record: Record, length: int) -> None:
+        self.bytes += length - record.length
+        record.length = length
 
     def _place(self, record: Record) -> None:
         if record.segment is None:
@@ -172,7 +194,9 @@ class Index:
         with self._lock:
             if record.state is not State.TAKEN:
                 return
-            record.fresh = None
+            if record.kept:
+                record.fresh = None
+            self.fresh_bytes += len(record.fresh or b"")
             if record.doomed is not None:
                 self._drop(record, record.doomed)
             else:
@@ -232,12 +256,11 @@ class Index:
     def _drop(self, record: Record, reason: str) -> None:
         self._points.dropped[reason] += record.points
         self.fresh_bytes -= len(record.fresh or b"")
-        record.fresh = None
         record.tick.lost = record.tick.lost or reason
         self._settle(record)
 
     def _settle(self, record: Record) -> None:
-        record.state = State.SETTLED
+        record.state, record.fresh = State.SETTLED, None
         self.bytes -= record.length
         if record.held is not None:
             self.held_bytes -= record.length

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from sinks.spool.disk import Disk
-from sinks.spool.index import Index, Record, Tick
+from sinks.spool.index import Index, Record, Segment, Tick
 from sinks.spool.records import DamagedError, Payload, packed, unpacked
 from sinks.spool.segments import Found, Segments
 from sinks.spool.size import FLOOR_BYTES, Sizing, SpoolSize
@@ -90,9 +90,9 @@ class Recovered:
 class Spool:
     """The spool of one sink; `directory` None for memory alone.
 
-    `open`, `append`, `seal`, `read`, `flush` and `close` may wait for the disk and are called one at a time; the
-    index only touches memory and may be asked from another thread meanwhile. Errors of the disk do not come out of
-    here, except from `open`.
+    `open`, `append`, `keep`, `seal`, `read`, `flush` and `close` may wait for the disk and are called one at a time;
+    the index only touches memory and may be asked from another thread meanwhile. So does `offer`, while nothing is
+    appended or kept, and `read` of what is fresh. Errors of the disk do not come out of here, except from `open`.
     """
 
     def __init__(
@@ -111,6 +111,8 @@ class Spool:
         self.index = Index()
         """Ticks, records and the ledger."""
         self._sizing = self._sized(limits.memory_bytes if directory is None else limits.max_bytes)
+        self._sample: tuple[int, int] | None = None
+        """Bytes of the latest record, and of its body: by them the others of a tick are estimated."""
         self._retry_at = 0.0
         self._aged_at = monotonic()
         self.trouble: str | None = None
@@ -177,16 +179,56 @@ class Spool:
 
     def append(self, tick: Tick, body: bytes, points: int) -> None:
         """Keep one write of `tick`, on disk or, if that fails, in memory."""
-        frame = packed(Payload(tick.timestamp, points, body))
+        frame = self._packed(tick, body, points)
         record = Record(tick, points, len(frame))
         self._sizing.add(tick.timestamp, len(frame))
-        if self._disk_may_work() and self._spill():
-            self._write(record, frame)
-        if record.segment is None:
+        if (place := self._placed(frame)) is None:
             record.held = frame
-        if self.index.fresh_bytes + len(body) <= self._limits.fresh_bytes:
+        else:
+            record.segment, record.offset = place
+        if self.has_room(len(body)):
             record.fresh = body
         self.index.add(record)
+        self._bound_memory()
+
+    def offer(self, tick: Tick, body: bytes, points: int) -> Record | None:
+        """Let the senders have a write of `tick` before it is kept, which spares what they deliver in time the disk.
+
+        None where it has to be appended: memory has no room, a tick is on the disk before it counts, or nothing tells
+        yet what a record takes. The caller gives what is not delivered in time to `keep`.
+        """
+        if self._sample is None or self._limits.sync == "each" or not self.has_room(len(body)):
+            return None
+        of_record, of_body = self._sample
+        record = Record(tick, points, len(body) * of_record // of_body, fresh=body)
+        self._sizing.add(tick.timestamp, record.length)
+        self.index.add(record)
+        return record
+
+    def has_room(self, size: int) -> bool:
+        """Whether memory has room for so many more bytes as they came."""
+        return self.index.fresh_bytes + size <= self._limits.fresh_bytes
+
+    def keep(self, record: Record) -> None:
+        """Keep what was offered, on disk or, if that fails, in memory; no effect when it was delivered meanwhile."""
+        body = record.fresh
+        if body is None or record.kept:
+            return
+        frame = self._packed(record.tick, body, record.points)
+        self._sizing.add(record.tick.timestamp, len(frame) - record.length)
+        if (place := self._placed(frame)) is None:
+            self.index.hold(record, frame)
+        else:
+            self.index.placed(record, len(frame), *place)
+        self._bound_memory()
+
+    def _packed(self, tick: Tick, body: bytes, points: int) -> bytes:
+        frame = packed(Payload(tick.timestamp, points, body))
+        if body:
+            self._sample = len(frame), len(body)
+        return frame
+
+    def _bound_memory(self) -> None:
         while self.index.held_bytes > self._limits.memory_bytes and (held := self.index.held()):
             self.index.drop_tick(held[0].tick, "memory")
 
@@ -204,32 +246,32 @@ class Spool:
     def _disk_may_work(self) -> bool:
         return self._segments is not None and (self.trouble is None or self._monotonic() >= self._retry_at)
 
-    def _write(self, record: Record, frame: bytes) -> None:
-        """Give a new record a place in a segment."""
+    def _placed(self, frame: bytes) -> tuple[Segment, int] | None:
+        """Where a record lies on the disk now, behind all that waited for it; None when the disk does not take it."""
+        if not self._disk_may_work() or not self._spill():
+            return None
+        return self._written(frame)
+
+    def _written(self, frame: bytes) -> tuple[Segment, int] | None:
         assert self._segments is not None
         try:
             self._enforce(len(frame))
-            record.segment, record.offset = self._segments.append(frame)
+            place = self._segments.append(frame)
         except OSError as error:
             self._fail(error)
-        else:
-            self._recover()
+            return None
+        self._recover()
+        return place
 
     def _spill(self) -> bool:
         """Move what waits in memory to the disk, oldest first; whether the disk took all of it."""
-        assert self._segments is not None
         for record in self.index.held():
             frame = record.held
             if frame is None:
                 continue
-            try:
-                self._enforce(len(frame))
-                segment, offset = self._segments.append(frame)
-            except OSError as error:
-                self._fail(error)
+            if (place := self._written(frame)) is None:
                 return False
-            self.index.placed(record, segment, offset)
-            self._recover()
+            self.index.placed(record, len(frame), *place)
         return True
 
     def _fail(self, error: OSError) -> None:
@@ -277,7 +319,8 @@ class Spool:
         """
         held = record.held
         if (body := record.fresh) is not None:
-            record.fresh = None
+            if record.kept:
+                record.fresh = None
             return body
         try:
             if held is None:

@@ -28,8 +28,8 @@ class Kept:
     timestamp: int
     waiting: "deque[bytes]" = field(default_factory=deque)
     """Bodies that nobody has taken, in the order they are to be taken in."""
-    bodies: list[bytes] = field(default_factory=list)
-    """All that was ever given of it."""
+    size: int = 0
+    """Bytes of all its records, and of those that were never kept by estimate."""
     left: int = 0
     open: bool = True
     lost: str | None = None
@@ -41,6 +41,8 @@ class Entry:
 
     tick: Kept
     points: int
+    offered: int | None = None
+    """Estimated bytes, as long as it is not kept."""
     taken: bool = False
     doomed: bool = False
     """Its file is gone while a sender has it."""
@@ -104,6 +106,8 @@ class Model:
         """Bytes of the latest ticks, and nanoseconds since those before them."""
         self.before: int | None = None
         """When the tick before was."""
+        self.sample: tuple[int, int] | None = None
+        """Bytes of the latest record that was made, and of its body."""
         self.points, self.whole_ticks = Books(), Books()
         self.settled: set[bytes] = set()
         """Delivered or dropped by this process or an earlier one, and perhaps still on the disk."""
@@ -132,17 +136,18 @@ class Model:
         return {body: (inode, end) for inode in files.values() for body, end in self.bodies(inode)}
 
     def held(self) -> list[bytes]:
-        """What is queued and in memory alone."""
-        there = self.on_disk()
-        return [body for body, entry in self.entries.items() if body not in there and not entry.doomed]
+        """What is kept and in memory alone."""
+        there, queued = self.on_disk(), self.entries.items()
+        return [body for body, entry in queued if body not in there and not entry.doomed and entry.offered is None]
 
     def size(self, name: str) -> int:
         """Bytes of a file, without what is torn at its end."""
         return max((end for _, end in self.bodies(self.disk.files[name])), default=HEADER_BYTES)
 
     def length(self, body: bytes) -> int:
-        """Of its record."""
-        return len(packed(self.payloads[body]))
+        """Of its record, or what it would take by estimate."""
+        entry = self.entries.get(body)
+        return len(packed(self.payloads[body])) if entry is None or entry.offered is None else entry.offered
 
     def _told(self, operation: str, name: str) -> None:
         match operation:
@@ -189,6 +194,31 @@ class Model:
         """It was given: it is on the disk or in memory, and for what memory cannot hold the oldest ticks go."""
         self._add(tick, payload)
         self.points.scraped += payload.points
+        tick.size += self.length(payload.body)
+        self._made(payload.body)
+
+    def offered(self, tick: Kept, payload: Payload) -> None:
+        """It was given, to whoever takes it, and is not kept: that takes what the record before took."""
+        assert self.sample is not None, "nobody can know what it takes"
+        self.payloads[payload.body] = payload
+        self._add(tick, payload)
+        self.points.scraped += payload.points
+        of_record, of_body = self.sample
+        self.entries[payload.body].offered = estimate = len(payload.body) * of_record // of_body
+        tick.size += estimate
+
+    def kept(self, body: bytes) -> None:
+        """It was offered and is kept now, unless it was settled meanwhile."""
+        if (entry := self.entries.get(body)) is None:
+            self.appending = 0
+            return
+        assert entry.offered is not None
+        estimate, entry.offered = entry.offered, None
+        entry.tick.size += self.length(body) - estimate
+        self._made(body)
+
+    def _made(self, body: bytes) -> None:
+        self.sample = self.length(body), len(body)
         self.appending = 0
         while sum(map(self.length, held := self.held())) > self.memory_bytes:
             oldest = next((one for one in self.ticks if any(body in one.waiting for body in held)), None)
@@ -198,7 +228,7 @@ class Model:
 
     def sealed(self, tick: Kept) -> None:
         """It is whole: the limit follows the rate, and falls only where a whole age at that rate has room."""
-        size = sum(map(self.length, tick.bodies))
+        size = tick.size
         if self.before is not None and 0 < tick.timestamp - self.before <= 3600 * 10**9:
             self.latest = [*self.latest, (size, tick.timestamp - self.before)][-15:]
         self.before = tick.timestamp
@@ -331,7 +361,6 @@ class Model:
     def _add(self, tick: Kept, payload: Payload) -> None:
         self.entries[payload.body] = Entry(tick, payload.points)
         tick.waiting.append(payload.body)
-        tick.bodies.append(payload.body)
         tick.left += 1
 
     def _settle(self, body: bytes) -> None:

@@ -44,7 +44,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @initialize(
         sync=st.sampled_from(["each", "interval"]),
-        fresh=st.sampled_from([0, 200]),
+        fresh=st.sampled_from([0, 200, 600]),
         faulty=st.booleans(),
         limits=st.sampled_from([SpoolLimits, LargeSegments]),
         floor=st.sampled_from([BYTES, 400]),
@@ -66,17 +66,55 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool = Spool(DIRECTORY, self.disk, limits, clock=lambda: self.wall, monotonic=lambda: self.monotonic)
         self.spool.open()
 
-    @rule(parts=st.integers(1, 4), noise=st.integers(0, 200))
-    def tick(self, parts: int, noise: int) -> None:
+    @rule(
+        parts=st.lists(st.booleans(), min_size=1, max_size=4),
+        noise=st.integers(0, 200),
+        delivered=st.integers(0, 4),
+        taken=st.integers(0, 2),
+        failed=st.integers(0, 2),
+        cut_off=st.integers(0, 9),
+    )
+    def tick(  # what happens meanwhile
+        self,
+        parts: list[bool],
+        noise: int,
+        delivered: int = 0,
+        taken: int = 0,
+        failed: int = 0,
+        cut_off: int = 9,
+    ) -> None:
+        """Some records are appended, others (True) offered; of all there are, some are taken before those are kept."""
         self.number += 1
         self.pass_time(60)
         tick = Tick(int(self.wall) * SECOND)
         kept = self.model.tick(tick.timestamp)
-        for part in range(parts):
-            payload = Payload(tick.timestamp, part + 1, f"{self.number}.{part} ".encode() + os.urandom(noise) + b"\n")
+        offered: dict[bytes, Record] = {}
+        for part, offer in enumerate(parts):
+            rest = os.urandom(noise) if part != 1 else b"as any " * (noise // 7)
+            payload = Payload(tick.timestamp, part + 1, f"{self.number}.{part} ".encode() + rest + b"\n")
+            record = self.spool.offer(tick, payload.body, payload.points) if offer else None
+            if record is not None:
+                assert self.sync == "interval"
+                offered[payload.body] = record
+                self.model.offered(kept, payload)
+                self.what_is_queued_is_on_the_disk_or_counted_as_held()
+                continue
             self.model.knows(payload)
             self.spool.append(tick, payload.body, payload.points)
             self.model.appended(kept, payload)
+        self.deliver(delivered)
+        for _ in range(taken):
+            self.take()
+        for body in list(self.taken)[:failed]:
+            self.end_one(body, delivered=False)
+        if cut_off == 0:
+            self.end_the_process_at_once()
+            return
+        for body, record in offered.items():
+            self.model.knows(self.model.payloads[body])
+            self.spool.keep(record)
+            self.model.kept(body)
+            self.what_is_queued_is_on_the_disk_or_counted_as_held()
         self.model.sync_failed = False
         self.spool.seal()
         self.model.sealed(kept)
@@ -89,11 +127,11 @@ class SpoolMachine(RuleBasedStateMachine):
     def outage(self, quiet: int, ticks: int, noise: int) -> None:
         """All is delivered for a while, and then nothing is."""
         for _ in range(quiet):
-            self.tick(1, noise)
+            self.tick([False], noise)
             self.deliver(100)
             self.flush(0)
         for _ in range(ticks):
-            self.tick(1, noise)
+            self.tick([False], noise)
 
     @rule(count=st.integers(1, 8))
     def deliver(self, count: int) -> None:
@@ -203,6 +241,10 @@ class SpoolMachine(RuleBasedStateMachine):
                 zeros=lambda: data.draw(st.booleans(), "zeros behind"),
             )
         self.restart(must, may_not, power=power)
+
+    def end_the_process_at_once(self) -> None:
+        """Killed while a tick is being given: what is only on offer dies with the process."""
+        self.restart(self.model.must_return(power=False), self.model.may_not_return(power=False), power=False)
 
     def stop(self) -> None:
         for body in list(self.taken):

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from sinks.runner.ledger import SinkLedger
 from sinks.runner.place import directory_name, place, state_directory, with_spools
 from sinks.runner.refusals import Refused
 from sinks.runner.retry import LONGEST_ASKED_S, LONGEST_S, LOOK_S, REFUSED_S, Backoff
+from sinks.runner.sink import PATIENCE_S
 from sinks.spool.disk import Disk
-from sinks.spool.spool import SpoolLimits
+from sinks.spool.spool import Spool, SpoolLimits
 from tests.sinks.batches import MINUTE, TIMESTAMP, empty_batch
 from tests.spool.wires import ScriptedWire, partial, whole
 
@@ -58,6 +60,11 @@ class Run:
         self.manager.export(empty_batch(TIMESTAMP + self.ticks * self.every))
         self.ticks += 1
         self.check()
+
+    @property
+    def exported(self) -> int:
+        """Ticks that the sink has taken over."""
+        return self.sink.balances()[0].scraped
 
     def check(self) -> SinkLedger:
         for ledger in self.manager.ledger():
@@ -96,6 +103,74 @@ async def test_every_point_is_delivered_once_when_all_is_well(run: Callable[...,
     assert len(one.wire.received) == len(set(one.wire.received)) == 30
     ledger = one.check()
     assert (ledger.ticks.delivered, ledger.points.delivered, ledger.keeps) == (3, 30, "disk")
+
+
+class Counting(Disk):
+    """A disk that knows how many records it was given: headers and cursors are shorter."""
+
+    records = 0
+
+    def append(self, file: int, content: bytes | memoryview) -> int:
+        self.records += len(content) > 100
+        return super().append(file, content)
+
+
+async def test_while_the_other_side_keeps_up_the_disk_has_the_first_write_of_a_tick(run: Callable[..., Run]) -> None:
+    disk = Counting()
+    one = run(ScriptedWire(writes=9, points=100, concurrency=2), disk=disk)
+    for tick in range(3):
+        one.tick()
+        await one.until(lambda ledger, tick=tick: ledger.ticks.delivered == tick + 1)
+        assert disk.records == tick + 1
+    assert len(one.wire.received) == len(set(one.wire.received)) == 2700
+
+
+async def test_a_side_that_is_slow_is_waited_for_a_moment_and_the_rest_is_spooled(
+    run: Callable[..., Run], tmp_path: Path
+) -> None:
+    async def slow(_: bytes) -> None:
+        await asyncio.sleep(0.4)
+
+    loop = asyncio.get_running_loop()
+    room = SpoolLimits(fresh_bytes=20_000)  # three writes
+    one = run(ScriptedWire(answer=slow, writes=20, points=200), limits=room)
+    began = loop.time()
+    one.tick()
+    ledger = await one.until(lambda _: one.exported == 1)
+    assert PATIENCE_S <= loop.time() - began < PATIENCE_S + 0.1
+    assert ledger.points.delivered == 1000
+    # As a process that is killed now leaves it: all that is queued lies on the disk.
+    shutil.copytree(tmp_path / "spool", tmp_path / "left")
+    left = Spool(tmp_path / "left", Disk(), SpoolLimits(), clock=lambda: NOW)
+    assert left.open().points >= ledger.points.queued == 3000
+    await one.until(lambda ledger: ledger.ticks.delivered == 1)
+    assert len(one.wire.received) == len(set(one.wire.received)) == 4000
+
+
+async def test_a_side_that_fails_is_not_waited_for(run: Callable[..., Run]) -> None:
+    loop = asyncio.get_running_loop()
+    one = run(ScriptedWire(answer=unreachable, writes=20), limits=SpoolLimits(fresh_bytes=1000))
+    for tick in range(2):
+        one.tick()
+        await one.until(lambda _, tick=tick: one.exported == tick + 1)
+        assert loop.time() < 0.1
+    assert one.check().points.queued == 200
+
+
+async def test_who_is_stopped_while_a_tick_is_on_offer_keeps_what_came_of_it(
+    run: Callable[..., Run],
+) -> None:
+    async def never(_: bytes) -> None:
+        await asyncio.Event().wait()
+
+    one = run(ScriptedWire(answer=never, writes=3, points=10))
+    one.tick()
+    await one.until(lambda ledger: ledger.points.queued == 30)
+    assert one.exported == 0, "it is still waited for"
+    await one.manager.stop(0.1)
+    after = run(ScriptedWire(writes=0))
+    ledger = await after.until(lambda ledger: not ledger.ticks.queued)
+    assert ledger.points.recovered == ledger.points.delivered == len(set(after.wire.received)) == 30
 
 
 async def test_a_replica_that_stands_by_writes_nothing_and_goes_on_with_the_latest_batches(

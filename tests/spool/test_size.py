@@ -154,3 +154,26 @@ def test_in_memory_it_is_what_memory_may_hold() -> None:
         spool.seal()
     assert spool.size.limit_bytes == MIB
     assert spool.size.covers_s == pytest.approx(600, rel=0.01)
+
+
+def test_what_is_delivered_from_memory_counts_for_the_rate_as_if_it_lay_on_the_disk() -> None:
+    limits = SpoolLimits(max_bytes=GIB, floor_bytes=1, max_age_ns=DAY, fresh_bytes=MIB)
+    appending, offering = (Spool(Path("/spool"), FaultyDisk(), limits) for _ in range(2))
+    for number in range(5):
+        bodies = [noise(number, 1000), noise(number, 1000), b"%d" % number * 1000]
+        ticks = Tick(number * MINUTE), Tick(number * MINUTE)
+        for body in bodies:
+            appending.append(ticks[0], body, 1)
+        offering.append(ticks[1], bodies[0], 1)
+        delivered, kept = (offering.offer(ticks[1], body, 1) for body in bodies[1:])
+        assert delivered is not None
+        assert kept is not None
+        while (record := offering.index.take()) is not delivered:
+            assert record is not None
+        offering.index.settle(delivered)
+        offering.keep(kept)
+        for spool, tick in zip((appending, offering), ticks, strict=True):
+            spool.seal()
+            spool.index.commit(tick)
+    assert appending.size == offering.size
+    assert appending.size.limit_bytes < GIB

@@ -6,13 +6,14 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sinks.lock import DirectoryLock
 from sinks.spool.disk import Disk
-from sinks.spool.index import OLDEST_EVERY, Tick
-from sinks.spool.records import FormatError
+from sinks.spool.index import OLDEST_EVERY, Record, State, Tick
+from sinks.spool.records import HEADER_BYTES, FormatError
 from sinks.spool.spool import READS, RETRY_S, Spool, SpoolLimits
 from tests.spool.faulty import FaultyDisk
 
@@ -96,6 +97,106 @@ def test_what_is_taken_at_once_is_not_read_back() -> None:
     disk.fail = lambda _: None
     assert list(delivered) == [body("c")]
     assert bench.spool.index.fresh_bytes == 0
+
+
+def offer(bench: Bench, second: int, first: bytes, *bodies: bytes) -> tuple[Tick, list[Record]]:
+    """A tick whose first body is appended and the others on offer."""
+    tick = Tick(second * SECOND)
+    bench.spool.append(tick, first, first.count(b"\n"))
+    offered = [bench.spool.offer(tick, body, body.count(b"\n")) for body in bodies]
+    bench.check()
+    return tick, [record for record in offered if record is not None]
+
+
+def test_what_is_delivered_before_it_is_kept_never_comes_to_the_disk() -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk, fresh_bytes=1000)
+    tick, offered = offer(bench, 1, body("a"), body("b"), body("c"))
+    assert len(offered) == 2
+    on_disk, queued = dict(disk.list(DIRECTORY)), bench.spool.queued_bytes
+    assert list(bench.deliver()) == [body("a"), body("b"), body("c")]
+    for record in offered:
+        bench.spool.keep(record)
+    assert disk.list(DIRECTORY) == on_disk
+    assert queued > 2 * on_disk["00000001.spool"] - 2 * HEADER_BYTES
+    bench.spool.seal()
+    bench.spool.index.commit(tick)
+    bench.check()
+    assert (bench.spool.queued_bytes, bench.spool.held_bytes, bench.spool.index.fresh_bytes) == (0, 0, 0)
+    assert bench.spool.index.balances()[0].delivered == 1
+
+
+def test_what_is_offered_and_kept_is_there_at_the_next_start() -> None:
+    bench = Bench(FaultyDisk(), fresh_bytes=1000)
+    tick, offered = offer(bench, 1, body("a"), body("b"), body("c"))
+    taken = [bench.spool.index.take() for _ in range(2)]
+    for record in offered:
+        bench.spool.keep(record)
+    bench.spool.seal()
+    bench.spool.index.commit(tick)
+    assert taken[1] is offered[0]
+    assert bench.spool.read(offered[0]) == body("b")
+    bench.spool.index.release(offered[0])
+    assert offered[0].fresh is None, "it is on the disk"
+    bench.start()
+    assert list(bench.deliver()) == [body("a"), body("b"), body("c")]
+
+
+@pytest.mark.parametrize("limits", [{"fresh_bytes": 0}, {"fresh_bytes": 1000, "sync": "each"}], ids=str)
+def test_nothing_is_offered_without_room_nor_where_a_tick_is_on_the_disk_before_it_counts(limits: Any) -> None:
+    assert offer(Bench(FaultyDisk(), **limits), 1, body("a"), body("b"))[1] == []
+
+
+def test_nothing_is_offered_before_it_is_known_what_a_record_takes() -> None:
+    bench = Bench(FaultyDisk(), fresh_bytes=1000)
+    assert bench.spool.offer(Tick(SECOND), body("a"), 3) is None
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["the disk takes it", "the disk fails"])
+def test_what_is_delivered_while_it_is_written_is_settled(fails: bool) -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk, fresh_bytes=1000)
+    tick, (record,) = offer(bench, 1, body("a"), body("b"))
+    for _ in range(2):
+        bench.spool.index.take()
+
+    def delivered_meanwhile(operation: str) -> None:
+        if operation == "append" and record.state is State.TAKEN:
+            bench.spool.index.settle(record)
+            if fails:
+                raise OSError(errno.EIO, "it fails")
+
+    disk.fail = delivered_meanwhile
+    bench.spool.keep(record)
+    assert record.state is State.SETTLED
+    bench.spool.seal()
+    bench.spool.index.commit(tick)
+    bench.check()
+    assert bench.spool.held_bytes == 0
+    bench.spool.flush()
+    bench.start()
+    assert list(bench.deliver()) == [body("a")]
+
+
+def test_what_is_offered_waits_in_memory_while_the_disk_takes_nothing() -> None:
+    disk = FaultyDisk()
+    bench = Bench(disk, fresh_bytes=1000)
+    tick, (record,) = offer(bench, 1, body("a"), body("b"))
+
+    def fail(operation: str) -> None:
+        if operation == "append":
+            raise OSError(errno.ENOSPC, "full")
+
+    disk.fail = fail
+    bench.spool.keep(record)
+    bench.spool.index.commit(tick)
+    assert bench.spool.held_bytes == record.length > 0
+    disk.fail = lambda _: None
+    bench.now += RETRY_S
+    bench.spool.flush()
+    assert bench.spool.held_bytes == 0
+    bench.start()
+    assert list(bench.deliver()) == [body("a"), body("b")]
 
 
 def test_what_is_not_delivered_is_there_at_the_next_start_and_what_is_is_not(disk: Disk, tmp_path: Path) -> None:
