@@ -203,8 +203,8 @@ class Options:
     )
     spool_fsync: str = _flag(
         "interval",
-        "when ticks are forced to the disk: each, one by one, or at an interval of a second, without what is delivered at "
-        "once; a loss of power costs no more than that and the tick being handed over",
+        "when ticks are forced to the disk: each, one by one, or at an interval of a second, without what is delivered "
+        "at once; a loss of power costs no more than that and the tick being handed over",
         kind="text",
         choices=("interval", "each"),
     )
