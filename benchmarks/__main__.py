@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks import tables
 from benchmarks.proc import load
 from benchmarks.repeat import MeasurementError, light_summed_up, run, summed_up
-from benchmarks.shapes import LATENCY, LIGHT, QUICK, SHAPES, SMOKE
+from benchmarks.shapes import EXPOSITION, LATENCY, LIGHT, QUICK, SHAPES, SMOKE, STAGES
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--no-micro", action="store_true", help="leave out the single functions")
     parser.add_argument("--latency", action="append", choices=LATENCY, help="only this cluster; may be repeated")
     parser.add_argument("--no-latency", action="store_true", help="leave out the answers while cycles run")
+    parser.add_argument("--stages", action="append", choices=STAGES, help="only this cluster; may be repeated")
+    parser.add_argument("--no-stages", action="store_true", help="leave out the parts of a cycle")
     parser.add_argument("--light", action="append", choices=LIGHT, help="only this cluster; may be repeated")
     parser.add_argument("--no-light", action="store_true", help="leave out the light cadence")
     parser.add_argument("--against", type=Path, help="a binary that takes Heapster's flags, measured beside ours")
@@ -48,6 +50,16 @@ def main() -> int:
     _measure(console, file, found, "cycles", shapes, lambda name: summed_up([run("cycle", name) for _ in range(runs)]))
     if found["cycles"]:
         console.print(tables.cycle_table(found["cycles"]))
+    if not arguments.no_stages:
+        names = arguments.stages or [name for name in STAGES if name != SMOKE][: None if arguments.full else 1]
+        _measure(console, file, found, "stages", names, lambda name: run("stages", name))
+        if found["stages"]:
+            console.print(tables.stages_table(found["stages"]))
+    if arguments.full and not arguments.no_micro:
+        names = [name for name in EXPOSITION if name != SMOKE]
+        _measure(console, file, found, "exposition", names, lambda name: run("exposition", name))
+        if found["exposition"]:
+            console.print(tables.exposition_table(found["exposition"]))
     if not arguments.no_light:
         names = arguments.light or [name for name in LIGHT if name != SMOKE][: None if arguments.full else 1]
         _measure(

@@ -6,6 +6,7 @@ A ratio is the share of the function's time that its floor would take.
 import os
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,6 +16,8 @@ from benchmarks.timing import Function
 from collector.core.batch import DataBatch
 from collector.core.metrics import METRICS, Kind
 
+SLOTS = 1 << 21
+"""Of a table of 16 MiB."""
 RECORD = 16 * 1024
 """Bytes of a TLS record."""
 
@@ -52,6 +55,23 @@ def functions(material: Material) -> Iterator[Function]:
             room[: rows.size] = after.cells[m, rows]
 
     yield Function("floor: values copied once, row by row", on, entities, "entities", copied, beside="Intake of groups")
+    identities, table = _places(entities)
+    yield Function(
+        "floor: names looked up",
+        on,
+        entities,
+        "entities",
+        lambda _: table[table[identities]],
+        beside="Identities.find",
+    )
+    yield Function(
+        "floor: presence read once",
+        on,
+        entities,
+        "entities",
+        lambda _: [np.count_nonzero(column) for column in after.present[:, : after.rows]],
+        beside="freezing",
+    )
     yield Function(
         "floor: counters read twice, rates written once",
         on,
@@ -63,6 +83,12 @@ def functions(material: Material) -> Iterator[Function]:
     yield Function(
         "floor: summands read once", on, entities, "entities", lambda _: _totals(after), beside="four aggregators"
     )
+
+
+def _places(entities: int) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+    """Two random places for each entity, a name's and a label's, of a table that no cache holds."""
+    random = np.random.default_rng(0)
+    return random.integers(0, SLOTS, 2 * entities), random.integers(0, SLOTS, SLOTS)
 
 
 def _through_loopback(bodies: list[bytes]) -> None:

@@ -89,6 +89,17 @@ LATENCY = {
 }
 """Clusters in which answers are timed while cycles run: a namespace has about 3,000 pods."""
 
+STAGES = {
+    SMOKE: Shape(3, pods=5, cycles=2),
+    "1000-nodes": Shape(1_000, cycles=4),
+    "1000-nodes-influxdb-fields": Shape(1_000, sink="influxdb-fields", cycles=3),
+    "5000-nodes": Shape(5_000, cycles=4),
+}
+"""Clusters whose cycles are taken apart; `cycles` of them are watched, and as many are not."""
+
+EXPOSITION = {SMOKE: Shape(3, pods=5), "5000-nodes": Shape(5_000)}
+"""Clusters whose Prometheus text is written beside prometheus-client's; only with --full."""
+
 LIGHT = {
     SMOKE: Shape(3, pods=5, cycles=2),
     "1000-nodes": Shape(1_000, cycles=8),

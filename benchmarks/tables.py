@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.parts import WATCHED
 from benchmarks.timing import Result
 
 
@@ -51,6 +52,45 @@ def cycle_table(cycles: Mapping[str, Mapping[str, Any]]) -> Table:
             f"{found['bytes_written']['p50'] / 1e6:.0f}",
             f"{found['peak_mib']['most']:,.0f}",
             f"{found['simulator_cpu_s']['p50']:.2f}",
+        )
+    return table
+
+
+def stages_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row for each part of a cycle, its share and its floor; the parts of a cluster sum to its whole."""
+    table = _table(
+        "Where a cycle's CPU time goes (ms a node, medians of watched cycles)",
+        *("cluster", "part", "ms a node", "share", "floor ms"),
+        left=2,
+    )
+    for cluster, one in found.items():
+        whole = one["ms_a_node"][WATCHED]
+        for part, ms in one["ms_a_node"].items():
+            floor = one["floors_ms_a_node"].get(part)
+            table.add_row(cluster, part, f"{ms:.3f}", f"{ms / whole:.0%}", f"{floor:.3f}" if floor else "")
+        table.add_row(cluster, "whole, not watched", f"{one['whole_ms_a_node']:.3f}")
+        bare, times = one["bare_client_ms_a_node"], one["times_the_bare_client"]
+        table.add_row(cluster, f"a bare client's download, 1/{times:.1f} of that", f"{bare:.3f}")
+    return table
+
+
+def exposition_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row for each cluster whose Prometheus text was written."""
+    table = _table(
+        "Prometheus text of a cluster, and prometheus-client's registry (CPU time, best run)",
+        *("cluster", "entities", "samples", "MB", "CPU s", "largest piece KB", "samples/s", "the registry's", "ours"),
+    )
+    for name, one in found.items():
+        table.add_row(
+            name,
+            f"{one['entities']:,}",
+            f"{one['samples']:,}",
+            f"{one['bytes'] / 1e6:.0f}",
+            f"{one['cpu_s']:.2f}",
+            f"{one['largest_piece_bytes'] / 1e3:.0f}",
+            f"{one['samples_a_cpu_s']:,.0f}",
+            f"{one['registry']['samples_a_cpu_s']:,.0f}",
+            f"{one['times_the_registry']:.1f} x",
         )
     return table
 
