@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.repeat import MeasurementError, run
-from benchmarks.shapes import LATENCY, LIGHT, SHAPES, SMOKE
+from benchmarks.shapes import EXPOSITION, LATENCY, LIGHT, SHAPES, SMOKE
 
 
 def test_every_number_of_a_cycle_is_there(tmp_path: Path):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks", "--shape", SMOKE, "--latency", SMOKE),
-            *("--light", SMOKE),
+            *("--light", SMOKE, "--stages", SMOKE),
             *("--runs", "2", "--no-micro", "--results", str(tmp_path)),
         ],
         capture_output=True,
@@ -32,6 +32,7 @@ def test_every_number_of_a_cycle_is_there(tmp_path: Path):
     assert 0 < cycle["cpu_s"]["least"] <= cycle["cpu_s"]["most"] < 10
     assert cycle["bytes_read"]["p50"] > 3_000
     assert cycle["peak_mib"]["most"] > 50
+    assert found["stages"][SMOKE]["whole_ms_a_node"] > 0
     light = found["light"][SMOKE]
     assert (light["runs"], light["answered"]) == (2, LIGHT[SMOKE].nodes)
     assert light["cpu_s"]["count"] == 2 * LIGHT[SMOKE].cycles
@@ -47,6 +48,13 @@ def test_single_functions_are_measured_beside_the_librarys_way():
     light = {"decode_forms", "decode_new", "decode_resource"}
     assert set(found) == {"decode_together", "decode_summary", "json.loads alone", *light}
     assert found["json.loads alone"]["ratio"] > 0
+
+
+def test_the_text_of_a_cluster_is_measured_beside_the_registrys():
+    found = run("exposition", SMOKE)
+    assert found["samples"] > found["registry"]["samples"] > EXPOSITION[SMOKE].nodes
+    assert 0 < found["largest_piece_bytes"] <= found["bytes"]
+    assert found["times_the_registry"] > 0
 
 
 def test_a_measurement_that_fails_says_why():

@@ -23,7 +23,7 @@ async def test_parts_sum_to_the_whole_and_each_has_something():
     assert sum(own.values()) == pytest.approx(seconds[WATCHED], rel=1e-9)
     assert set(own) == set(parts.PARTS) - {parts.LINES, parts.SPOOLING} | {stages.REST}
     assert all(value > 0 for value in own.values())
-    assert 0 < seconds[stages.KERNEL] < seconds[WATCHED]
+    assert 0 <= seconds[stages.KERNEL] < seconds[WATCHED]
     assert crossings > 20
 
 
