@@ -133,12 +133,13 @@ async def _client(questions: Questions, module: str) -> asyncio.subprocess.Proce
 
 
 async def _told(client: asyncio.subprocess.Process) -> dict[str, list[Answered]]:
-    """Let it end, and read what it has found."""
+    """Let it end, and read what it has found. Raises RuntimeError where it failed; why is in standard error."""
     assert client.stdin is not None
     assert client.stdout is not None
     client.stdin.close()
     told = await client.stdout.read()
-    await client.wait()
+    if status := await client.wait():
+        raise RuntimeError(f"the client ended with status {status}")
     return {name: [Answered(*one) for one in asked] for name, asked in json.loads(told.splitlines()[-1]).items()}
 
 
