@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import aiohttp
 import uvloop
 
-from benchmarks.proc import as_another_machine
-
 LIMIT_S = 120
 
 
@@ -62,7 +60,6 @@ async def _get(session: aiohttp.ClientSession, url: str) -> int:
 
 async def main() -> None:
     questions = json.loads(sys.stdin.readline())
-    as_another_machine()
     over = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), over.set)
     found: dict[str, list[Answered]] = {name: [] for name in questions}

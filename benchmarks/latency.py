@@ -3,12 +3,12 @@
     python -m benchmarks.latency 5000-nodes
 
 Cycles follow one another without a pause, so every answer is given during one. The client is a process of its own; with
-the simulated cluster that makes three for two cores. In life it has a machine of its own: it comes before the others
-where that is permitted (`kubectl.clients_first` tells), so that its own waiting for a core does not count as the
-collector's.
+the simulated cluster that makes three for two cores, and what the client waits for a core is in its numbers.
 
 Each question has cycles of its own; then all are asked at once, by which lists hold up one another and everything else.
-Last `kubectl top pods -A` is run, where there is a kubectl: see `benchmarks.kubectl_top`.
+Last `kubectl top pods -A` is run, where there is a kubectl. In life it has a machine of its own, and it takes a core for
+itself: it is alone, comes before the others where that is permitted, and is held against itself with the answer
+ready, see `benchmarks.kubectl_top`.
 """
 
 import asyncio
