@@ -77,6 +77,7 @@ def main() -> int:
         _measure(console, file, found, "latency", clusters, lambda name: run("latency", name))
         if found["latency"]:
             console.print(tables.latency_table(found["latency"]))
+            console.print(tables.kubectl_table(found["latency"]))
             console.print(tables.block_table(found["latency"]))
     if arguments.against:
         _measure(console, file, found, "against", ["both"], lambda _: run("against", str(arguments.against.absolute())))

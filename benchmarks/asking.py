@@ -2,26 +2,33 @@
 
     python -m benchmarks.asking < questions.json
 
-Standard input has a line of JSON: {"name": {"url": ..., "every_s": ...}}; with "command", a list of words, in place of
-"url" that is run, and asks. It asks, each name over a connection of its own, and prints a line when all have been
-answered once. When standard input ends it stops, and prints {"name": [[asked at (Unix time), seconds, bytes, seconds of
-the command's CPU], ...]}; the last are right where only one command is run.
+Standard input has a line of JSON: {"name": {"url": ..., "every_s": ...}}. It asks, each name over a connection of its
+own, and prints a line when all have been answered once. When standard input ends it stops, and prints
+{"name": [[at, seconds, bytes, CPU seconds], ...]}, each an `Answered`.
 """
 
 import asyncio
 import json
-import resource
 import sys
 import time
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import aiohttp
 import uvloop
 
 LIMIT_S = 120
 
-Answered: TypeAlias = tuple[float, float, int, float]
-"""Asked at (Unix time), seconds, bytes, CPU seconds of the command."""
+
+class Answered(NamedTuple):
+    """One answer."""
+
+    at: float
+    """Asked at, Unix time."""
+    seconds: float
+    size: int
+    """Bytes."""
+    cpu_s: float = 0.0
+    """Of the program that asked, where it was one."""
 
 
 async def ask(question: dict[str, Any], over: asyncio.Event, found: list[Answered]) -> None:
@@ -29,9 +36,9 @@ async def ask(question: dict[str, Any], over: asyncio.Event, found: list[Answere
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT_S)) as session:
         due = time.monotonic()
         while not over.is_set():
-            at, began, used = time.time(), time.perf_counter(), _children_cpu_s()
-            size = await (_run(question["command"]) if "command" in question else _get(session, question["url"]))
-            found.append((at, time.perf_counter() - began, size, _children_cpu_s() - used))
+            at, began = time.time(), time.perf_counter()
+            size = await _get(session, question["url"])
+            found.append(Answered(at, time.perf_counter() - began, size))
             due = max(due + question["every_s"], time.monotonic())
             try:
                 async with asyncio.timeout(max(0.0, due - time.monotonic())):
@@ -49,22 +56,6 @@ async def _get(session: aiohttp.ClientSession, url: str) -> int:
         if answer.status != 200:
             raise RuntimeError(f"{url} answered {answer.status}")
     return size
-
-
-async def _run(command: list[str]) -> int:
-    """The bytes that `command` prints."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(LIMIT_S):
-        out, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}")
-    return len(out)
-
-
-def _children_cpu_s() -> float:
-    """Of the children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 async def main() -> None:

@@ -6,24 +6,25 @@ Cycles follow one another without a pause, so every answer is given during one. 
 the simulated cluster that makes three for two cores, and what the client waits for a core is in its numbers.
 
 Each question has cycles of its own; then all are asked at once, by which lists hold up one another and everything else.
-Last `kubectl top pods -A` is run, where there is a kubectl: alone, since it takes a core for itself.
+Last `kubectl top pods -A` is run, where there is a kubectl. In life it has a machine of its own, and it takes a core for
+itself: it is alone, comes before the others where that is permitted, and is held against itself with the answer
+ready, see `benchmarks.kubectl_top`.
 """
 
 import asyncio
 import json
-import os
-import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import uvloop
 
+from benchmarks import asking, kubectl_top
 from benchmarks.asking import Answered
-from benchmarks.proc import load, peak_mib
+from benchmarks.proc import load, niceness, peak_mib
 from benchmarks.shapes import LATENCY, Shape
 from benchmarks.stage import WARM_UP, Cost, Stage, staged
 from benchmarks.statistics import Spread, spread
@@ -33,8 +34,8 @@ from collector.api.dispatch import Dispatcher
 from collector.api.server import ApiServer
 from collector.core.metrics import Kind
 
-Questions: TypeAlias = dict[str, dict[str, object]]
-"""Name -> what `asking` does, and how often."""
+Questions: TypeAlias = Mapping[str, object]
+"""Name -> what the client's module asks."""
 
 GOALS_MS = {"one pod": 10.0, "namespace list": 100.0, "top pods": 3_000.0, "kubectl top pods": 3_000.0}
 """The aims of the 99th percentile while cycles of 5,000 nodes run: a value of one pod, a list of LIST_PODS pods of one
@@ -60,29 +61,27 @@ async def measure(shape: Shape) -> dict[str, object]:
         sizes: dict[str, int] = {}
         costs: list[Cost] = []
         watched: list[Watchdog] = []
-        kubectl_cpu_s: dict[str, Spread] = {}
+        kubectl: dict[str, Any] = {}
         try:
             for told, questions in _phases(_questions(stage, second.port)):
                 found, spans, some, watchdog = await _asked_while_cycles_run(stage, questions, shape.cycles)
                 for name, asked in found.items():
                     if of := _during(asked, spans):
-                        answers[told.format(name)], sizes[told.format(name)] = of, asked[-1][2]
+                        answers[told.format(name)], sizes[told.format(name)] = of, asked[-1].size
                 costs += some
                 watched.append(watchdog)
             await asyncio.sleep(PAUSE_S)
             await stage.cycle()  # of an empty list kubectl makes an error
-            if questions := _kubectl(second.port):
-                found, spans, *_ = await _asked_while_cycles_run(stage, questions, shape.cycles, PAUSE_S)
-                for name, asked in found.items():
-                    if of := _during(asked, spans):
-                        answers[name], sizes[name] = of, asked[-1][2]
-                        kubectl_cpu_s[name] = spread([cpu_s for *_, cpu_s in asked])
+            kubectl = await _kubectl(stage, f"http://127.0.0.1:{second.port}", shape.cycles)
+            if kubectl and (asked := kubectl.pop("asked")):
+                answers[kubectl_top.COLLECTOR] = spread([1000 * one.seconds for one in asked])
+                sizes[kubectl_top.COLLECTOR] = asked[-1].size
         finally:
             await second.stop()
         return {
             "nodes": shape.nodes,
             "answers_ms": answers,
-            "kubectl_cpu_s": kubectl_cpu_s,
+            "kubectl": kubectl,
             "bytes": sizes,
             "goals_ms": GOALS_MS,
             "cycles": [asdict(cost) for cost in costs],
@@ -106,13 +105,10 @@ def _during(asked: Sequence[Answered], spans: Sequence[tuple[float, float]]) -> 
 
 
 async def _asked_while_cycles_run(
-    stage: Stage, questions: Questions, cycles: int, pause_s: float = 0.0
+    stage: Stage, questions: Questions, cycles: int, pause_s: float = 0.0, module: str = asking.__name__
 ) -> tuple[dict[str, list[Answered]], list[tuple[float, float]], list[Cost], Watchdog]:
     """What was answered, when cycles were under way (Unix times), their costs, and who held up the event loop."""
-    client = await _client(questions)
-    assert client.stdin is not None
-    assert client.stdout is not None
-    await client.stdout.readline()
+    client = await _client(questions, module)
     spans, costs = [], []
     with Watchdog() as watchdog:
         for _ in range(cycles):
@@ -120,10 +116,31 @@ async def _asked_while_cycles_run(
             began = time.time()
             costs.append(await stage.cycle())
             spans.append((began, time.time()))
+    return await _told(client), spans, costs, watchdog
+
+
+async def _client(questions: Questions, module: str) -> asyncio.subprocess.Process:
+    """A process that asks, and has been answered everything once."""
+    pipe = asyncio.subprocess.PIPE
+    words = (sys.executable, "-m", module)
+    client = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, limit=1 << 26)
+    assert client.stdin is not None
+    assert client.stdout is not None
+    client.stdin.write(json.dumps(questions).encode() + b"\n")
+    await client.stdin.drain()
+    await client.stdout.readline()
+    return client
+
+
+async def _told(client: asyncio.subprocess.Process) -> dict[str, list[Answered]]:
+    """Let it end, and read what it has found. Raises RuntimeError where it failed; why is in standard error."""
+    assert client.stdin is not None
+    assert client.stdout is not None
     client.stdin.close()
-    found = json.loads(await client.stdout.read())
-    await client.wait()
-    return found, spans, costs, watchdog
+    told = await client.stdout.read()
+    if status := await client.wait():
+        raise RuntimeError(f"the client ended with status {status}")
+    return {name: [Answered(*one) for one in asked] for name, asked in json.loads(told.splitlines()[-1]).items()}
 
 
 async def _second_server(stage: Stage) -> ApiServer:
@@ -154,29 +171,37 @@ def _questions(stage: Stage, second_port: int) -> Questions:
     return {name: {"url": url, "every_s": every_s} for name, (url, every_s) in asked.items()}
 
 
-def _kubectl(second_port: int) -> Questions:
-    """The real kubectl, where it is installed."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
+async def _kubectl(stage: Stage, server: str, cycles: int) -> dict[str, Any]:
+    """What the real kubectl takes, and `asked`: its runs during cycles. Nothing, where it is not installed."""
+    if not kubectl_top.command(server):
         return {}
-    options = (f"--server=http://127.0.0.1:{second_port}", f"--kubeconfig={os.devnull}", f"--cache-dir={os.devnull}")
-    return {"kubectl top pods": {"command": [kubectl, *options, "top", "pods", "-A"], "every_s": 1.0}}
-
-
-async def _client(questions: Questions) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    client = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.asking"), stdin=pipe, stdout=pipe, limit=1 << 26
-    )
-    assert client.stdin is not None
-    client.stdin.write(json.dumps(questions).encode() + b"\n")
-    await client.stdin.drain()
-    return client
+    async with kubectl_top.answer_ready(server) as ready:
+        servers = {kubectl_top.COLLECTOR: server, kubectl_top.READY: ready}
+        before = time.process_time()
+        client = await _client(servers, kubectl_top.__name__)
+        clients_first = niceness(client.pid) < niceness()
+        assert client.stdout is not None
+        for _ in range(kubectl_top.RUNS - 1):
+            await client.stdout.readline()
+        quiet = await _told(client)
+        cpu_s = (time.process_time() - before) / len(quiet[kubectl_top.COLLECTOR])
+        found, spans, *_ = await _asked_while_cycles_run(stage, servers, cycles, PAUSE_S, kubectl_top.__name__)
+    busy = {name: [one for one in asked if _within(one, spans)] for name, asked in found.items()}
+    return {
+        "clients_first": clients_first,
+        "collector_cpu_s": cpu_s,
+        "rows": [*kubectl_top.rows("no cycle", quiet), *kubectl_top.rows("cycles run", busy)],
+        "asked": busy[kubectl_top.COLLECTOR],
+    }
 
 
 def during(asked: Sequence[Answered], spans: Sequence[tuple[float, float]]) -> list[float]:
     """Milliseconds of what was asked while a cycle was under way; a small cluster's may be over before the question."""
-    return [1000 * took for at, took, *_ in asked if any(began <= at <= ended for began, ended in spans)]
+    return [1000 * one.seconds for one in asked if _within(one, spans)]
+
+
+def _within(one: Answered, spans: Sequence[tuple[float, float]]) -> bool:
+    return any(began <= one.at <= ended for began, ended in spans)
 
 
 def blocks_of(*watched: Watchdog) -> dict[str, object]:

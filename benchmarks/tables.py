@@ -139,6 +139,29 @@ def latency_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def kubectl_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row for each cluster, moment and server."""
+    table = _table(
+        "The real kubectl top pods -A (seconds; answer ready: of a server that has the same bytes ready)",
+        *("cluster", "when", "asked of", "runs", "wall least", "p50", "most", "kubectl's CPU p50", "collector's CPU"),
+        *("kubectl before others",),
+        left=3,
+    )
+    for cluster, one in found.items():
+        for row in one["kubectl"].get("rows", ()):
+            table.add_row(
+                cluster,
+                row["when"],
+                row["server"],
+                str(row["wall_s"]["count"]),
+                *(f"{row['wall_s'][key]:.2f}" for key in ("least", "p50", "most")),
+                f"{row['kubectl_cpu_s']['p50']:.2f}",
+                f"{one['kubectl']['collector_cpu_s']:.2f}" if row["collector"] else "",
+                "yes" if one["kubectl"]["clients_first"] else "not permitted",
+            )
+    return table
+
+
 def block_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     """The event loop's longest blocks, and where they were."""
     table = _table(

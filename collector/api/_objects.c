@@ -670,7 +670,16 @@ write_pods(PyObject *module, PyObject *args)
 
 /* The same pods as protobuf: see metrics_protobuf.py, which knows the messages. All tags take one byte. */
 
-enum { NAME = 0x0a, NAMESPACE = 0x1a, FIRST = 0x0a, SECOND_FIELD = 0x12, THIRD = 0x1a, FOURTH = 0x22, NUMBER = 0x08 };
+enum {
+    NAME = 0x0a,
+    NAMESPACE = 0x1a,
+    FIRST = 0x0a,
+    SECOND_FIELD = 0x12,
+    THIRD = 0x1a,
+    FOURTH = 0x22,
+    ELEVENTH = 0x5a,
+    NUMBER = 0x08
+};
 
 static char *
 varint(char *at, uint64_t number)
@@ -774,23 +783,63 @@ put_container_field(List *list, Out *item, Out *part, Py_ssize_t row)
     return done;
 }
 
+/* What is put together before its length is known. */
+
+typedef struct {
+    Out item, part, labels;
+} Scratch;
+
+/* Encode `labels`, in the order of their names, as fields of a metadata. */
 static bool
-put_pod_fields(List *list, PyObject *object, Out *item, Out *part, Py_ssize_t which, Py_ssize_t start, Py_ssize_t end)
+put_label_fields(List *list, Out *told, PyObject *labels)
 {
+    PyObject *pairs = PyMapping_Items(labels);
+    bool done = pairs && PyList_Sort(pairs) == 0;
+    Out entry = {0};
+
+    for (Py_ssize_t i = 0, count = done ? PyList_Size(pairs) : 0; done && i < count; i++) {
+        PyObject *pair = PyList_GetItem(pairs, i), *name = PyTuple_GetItem(pair, 0), *value = PyTuple_GetItem(pair, 1);
+
+        entry.used = 0;
+        done = name && value && put_text_field(&entry, FIRST, name, list->escaped) &&
+               put_text_field(&entry, SECOND_FIELD, value, list->escaped) &&
+               put_field(told, ELEVENTH, entry.bytes, entry.used);
+    }
+    PyMem_Free(entry.bytes);
+    Py_XDECREF(pairs);
+    return done;
+}
+
+/* As `note_labels`: what is `told` are the labels of the pod before, which most share. */
+static bool
+note_label_fields(List *list, Out *told, PyObject *object)
+{
+    PyObject *labels = PyObject_GetAttr(object, list->label_attribute);
+
+    if (!labels || labels == list->labels) {
+        Py_XDECREF(labels);
+        return labels != NULL;
+    }
+    Py_XDECREF(list->labels);
+    list->labels = labels;
+    told->used = 0;
+    return put_label_fields(list, told, labels);
+}
+
+static bool
+put_pod_fields(List *list, PyObject *object, Scratch *scratch, Py_ssize_t which, Py_ssize_t start, Py_ssize_t end)
+{
+    Out *item = &scratch->item, *part = &scratch->part, *labels = &scratch->labels;
     int64_t told = list->columns[TOLD].values[which], time = list->columns[TIMES].values[told];
     int64_t seconds = time / SECOND - (time % SECOND < 0);
     char number[16], *at;
-    bool done;
 
     part->used = item->used = 0;
-    done = note_labels(list, object) && put_attribute_field(part, NAME, object, list->name, list->escaped) &&
-           put_attribute_field(part, NAMESPACE, object, list->space, list->escaped) && put_piece(part, &list->between);
-    if (done && list->told_labels) {
-        Piece labels;
-
-        done = piece_of(list->told_labels, &labels) && put_piece(part, &labels);
-    }
-    if (!done || !put_field(item, FIRST, part->bytes, part->used)) {
+    if (!note_label_fields(list, labels, object) ||
+        !put_attribute_field(part, NAME, object, list->name, list->escaped) ||
+        !put_attribute_field(part, NAMESPACE, object, list->space, list->escaped) ||
+        !put_piece(part, &list->between) || !put(part, labels->bytes, labels->used) ||
+        !put_field(item, FIRST, part->bytes, part->used)) {
         return false;
     }
     number[0] = NUMBER;
@@ -816,13 +865,13 @@ static PyObject *
 encode_pods(PyObject *module, PyObject *args)
 {
     List list = {0};
-    Out item = {0}, part = {0};
+    Scratch scratch = {0};
     PyObject *columns, *stamps, *encoded = NULL;
     bool done;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOO!iSOO:encode_pods", &list.objects, &list.names, &PyTuple_Type, &columns,
-                          &list.power, &stamps, &list.label_text, &list.escaped)) {
+    if (!PyArg_ParseTuple(args, "OOO!iSO:encode_pods", &list.objects, &list.names, &PyTuple_Type, &columns,
+                          &list.power, &stamps, &list.escaped)) {
         return NULL;
     }
     if (list.power < -9 || list.power > 0 || list.power % 3 != 0) {
@@ -834,15 +883,16 @@ encode_pods(PyObject *module, PyObject *args)
         PyObject *object = rows_are_there(&list, i, start) ? PySequence_GetItem(list.objects, i) : NULL;
         Py_ssize_t end = (Py_ssize_t)list.columns[ENDS].values[i];
 
-        done = object && put_pod_fields(&list, object, &item, &part, i, start, end);
+        done = object && put_pod_fields(&list, object, &scratch, i, start, end);
         Py_XDECREF(object);
         start = end;
     }
     if (done) {
         encoded = PyBytes_FromStringAndSize(list.out.bytes, (Py_ssize_t)list.out.used);
     }
-    PyMem_Free(item.bytes);
-    PyMem_Free(part.bytes);
+    PyMem_Free(scratch.item.bytes);
+    PyMem_Free(scratch.part.bytes);
+    PyMem_Free(scratch.labels.bytes);
     let_go(&list);
     return encoded;
 }
@@ -946,7 +996,7 @@ static PyMethodDef functions[] = {
      "write_pods(objects, names, columns, power, forms, holes, inner, frame, between, label_text, escaped, "
      "moment_text, window_text)\n\nThe pods of a list, `between` between them."},
     {"encode_pods", encode_pods, METH_VARARGS,
-     "encode_pods(objects, names, columns, power, stamps, label_fields, unicode)\n\nThe pods of a list as protobuf."},
+     "encode_pods(objects, names, columns, power, stamps, unicode)\n\nThe pods of a list as protobuf."},
     {"find_rows", find_rows, METH_VARARGS,
      "find_rows(pods, namespaces, children, with_sidecars)\n\nThe names of the containers of all pods, their rows and, "
      "for each pod, where its containers end, both as int64."},

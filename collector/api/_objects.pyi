@@ -25,7 +25,6 @@ def encode_pods(
     columns: tuple[Any, ...],
     power: int,
     stamps: bytes,
-    label_fields: Callable[[Mapping[str, str]], bytes],
     unicode: Callable[[str], str],
     /,
 ) -> bytes: ...

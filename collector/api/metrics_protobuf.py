@@ -62,7 +62,6 @@ def encoder(writer: Writer) -> Callable[[Shown], bytes]:
             columns_of(shown, shown.oldest()),
             shown.usage.cpu_power,
             stamps,
-            _label_fields,
             _unicode,
         )
     return lambda shown: encode_plainly(shown, stamps)

@@ -107,6 +107,24 @@ def test_labels_are_written_once_for_neighbours_that_share_them(monkeypatch):
     assert asked == [web, web, other]
 
 
+def test_encoded_labels_are_those_of_each_pod():
+    web, other = {"b": "1", "a": "é<\ud800>"}, {"app": "other"}
+    pods = [Pod("team", f"p{n}", labels=labels) for n, labels in enumerate((web, web, {}, web, other, {}))]
+    one = np.ones(len(pods), np.int64)
+    shown = Shown(pods, np.arange(1, 7), ["c"] * 6, Usage(one > 0, one, one, one, one, -9))
+    writer = Writer(AGGREGATED[1], PODS, Sheet(None), 0)
+    assert encoder(writer)(shown) == encode_plainly(shown, metrics_protobuf._stamps(writer))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"), [({"a": 1}, TypeError), ({1: "a"}, TypeError), (None, AttributeError), ([], AttributeError)]
+)
+def test_labels_that_are_none_are_an_error(labels, error):
+    shown = replace(one_pod(), objects=[Pod("team", "p", labels=labels)])
+    with pytest.raises(error):
+        encode_pods(shown.objects, shown.names, columns_of(shown, shown.starts), -9, b"", str)
+
+
 def test_nothing_is_written_of_nothing():
     assert items(Writer(AGGREGATED[1], PODS, Sheet(None), 0))(nothing()) == b""
     assert not nothing().oldest().size
@@ -144,7 +162,7 @@ def test_what_does_not_fit_is_an_error(shown, error):
         items(Writer(HEAPSTER, PODS, Sheet(None), 0))(shown)
     columns = columns_of(shown, shown.starts)
     with pytest.raises(error):
-        encode_pods(shown.objects, shown.names, columns, shown.usage.cpu_power, b"", dict, str)
+        encode_pods(shown.objects, shown.names, columns, shown.usage.cpu_power, b"", str)
 
 
 def test_an_error_of_what_is_asked_is_told(monkeypatch):

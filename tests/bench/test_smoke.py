@@ -1,12 +1,14 @@
 """The smallest cluster, measured for real: what is measured is what was there."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.kubectl_top import COLLECTOR, READY, RUNS
 from benchmarks.repeat import MeasurementError, run
 from benchmarks.shapes import EXPOSITION, LATENCY, LIGHT, SHAPES, SMOKE
 
@@ -40,6 +42,11 @@ def test_every_number_of_a_cycle_is_there(tmp_path: Path):
     assert light["bytes_read"]["p50"] > 1_000
     latency = found["latency"][SMOKE]
     assert latency["bytes"]["one pod"] > 0
+    if shutil.which("kubectl"):
+        quiet = {row["server"]: row for row in latency["kubectl"]["rows"] if row["when"] == "no cycle"}
+        assert set(quiet) == {COLLECTOR, READY}
+        assert all(row["wall_s"]["count"] >= RUNS and 0 < row["wall_s"]["least"] < 10 for row in quiet.values())
+        assert 0 < latency["kubectl"]["collector_cpu_s"] < 5
     assert len(latency["cycles"]) == 4 * LATENCY[SMOKE].cycles  # values, each of two lists, all at once
 
 
