@@ -3,11 +3,12 @@
     python -m benchmarks.latency 5000-nodes
 
 Cycles follow one another without a pause, so every answer is given during one. The client is a process of its own; with
-the simulated cluster that makes three for two cores, and what the client waits for a core is in its numbers.
+the simulated cluster that makes three for two cores. The simulated cluster stands for machines of their own, so it gets
+the cores that the others leave; what the client waits for a core, and the collector for it, is in the numbers.
 
 Each question has cycles of its own; then all are asked at once, by which lists hold up one another and everything else.
-Last `kubectl top pods -A` is run, where there is a kubectl. In life it has a machine of its own, and it takes a core for
-itself: it is alone, comes before the others where that is permitted, and is held against itself with the answer
+Last `kubectl top pods -A` is run, where there is a kubectl. In life it has a machine of its own, and it takes a core
+for itself: it is alone, comes before the others where that is permitted, and is held against itself with the answer
 ready, see `benchmarks.kubectl_top`.
 """
 
@@ -24,7 +25,7 @@ import uvloop
 
 from benchmarks import asking, kubectl_top
 from benchmarks.asking import Answered
-from benchmarks.proc import load, niceness, peak_mib
+from benchmarks.proc import behind_others, load, niceness, peak_mib
 from benchmarks.shapes import LATENCY, Shape
 from benchmarks.stage import WARM_UP, Cost, Stage, staged
 from benchmarks.statistics import Spread, spread
@@ -50,6 +51,7 @@ PAUSE_S = 1.1
 async def measure(shape: Shape) -> dict[str, object]:
     """Latencies in milliseconds by question, blocks of the event loop, the cycles' costs."""
     async with staged(shape) as stage:
+        behind_others(stage.cluster.pid)
         with Watchdog() as first:
             await stage.cycle()
         await asyncio.sleep(PAUSE_S)
