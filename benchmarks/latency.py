@@ -6,8 +6,8 @@ Cycles follow one another without a pause, so every answer is given during one. 
 the simulated cluster that makes three for two cores, and what the client waits for a core is in its numbers.
 
 Each question has cycles of its own; then all are asked at once, by which lists hold up one another and everything else.
-Last `kubectl top pods -A` is run, where there is a kubectl. In life it has a machine of its own, and it takes a core for
-itself: it is alone, comes before the others where that is permitted, and is held against itself with the answer
+Last `kubectl top pods -A` is run, where there is a kubectl. In life it has a machine of its own, and it takes a core
+for itself: it is alone, comes before the others where that is permitted, and is held against itself with the answer
 ready, see `benchmarks.kubectl_top`.
 """
 
