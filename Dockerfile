@@ -19,7 +19,7 @@ COPY sinks sinks
 # The extensions are optional elsewhere, not here. -I: the installed package, not the sources beside it.
 RUN /opt/tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/heapster/bin/pip install --no-cache-dir --no-compile --no-deps /dist/*.whl \
-    && /opt/heapster/bin/python -I -c "from collector.api import _objects; from collector.core import _place; from collector.sources import _projection, _resource; from sinks.influxdb import _lines"
+    && /opt/heapster/bin/python -I -c "from collector.api import _objects; from collector.core import _place; from collector.sim import _lanes; from collector.sources import _projection, _resource; from sinks.influxdb import _lines"
 # Headers, tests, the installer and what of Arrow nobody calls (RPC, S3: 50 MB) stay here. Modules are
 # compiled now, since nothing can be written next to them later.
 RUN /opt/heapster/bin/pip uninstall --yes pip \

@@ -37,7 +37,7 @@ bench-compare: setup   ## two revisions, pair by pair: make bench-compare OLD=v0
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: requirements-dev.lock pyproject.toml collector/api/_objects.c collector/core/_place.c collector/sources/_projection.c collector/sources/_resource.c sinks/influxdb/_lines.c
+$(VENV)/.ready: requirements-dev.lock pyproject.toml collector/api/_objects.c collector/core/_place.c collector/sim/_lanes.c collector/sources/_projection.c collector/sources/_resource.c sinks/influxdb/_lines.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock

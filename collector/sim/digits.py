@@ -3,6 +3,8 @@
 Text is written in lanes: four bytes seen as one uint32. Ten thousand groups of four digits are written once; a
 number is then cut into groups and each group looked up. Leading zeros become spaces, which JSON allows before a
 number.
+
+What is meant stands here in NumPy; where it was built, the C extension `_lanes` does the same (docs/decisions/0020).
 """
 
 import datetime as dt
@@ -13,6 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.sim.hashing import I64
+
+try:
+    from collector.sim import _lanes as extension
+except ImportError:  # no compiler when it was installed
+    AVAILABLE = False
+else:
+    AVAILABLE = True
 
 Lanes = NDArray[np.uint32]
 LANE = 4
@@ -40,6 +49,14 @@ def write_numbers(numbers: I64, lanes: int, out: Lanes) -> None:
 
     A number must be below 10 ** (4 * lanes): higher digits would be lost.
     """
+    if AVAILABLE:
+        extension.write_numbers(numbers, out)
+    else:
+        write_numbers_by_numpy(numbers, lanes, out)
+
+
+def write_numbers_by_numpy(numbers: I64, lanes: int, out: Lanes) -> None:
+    """`write_numbers`, without the extension."""
     step = max(1, _BATCH_CELLS // max(1, numbers.shape[1]))
     for first in range(0, len(numbers), step):
         _write_batch(numbers[first : first + step], lanes, out[first : first + step])
@@ -65,6 +82,19 @@ def _write_batch(numbers: I64, lanes: int, out: Lanes) -> None:
         out[:, :, 0] = _GROUPS.take(rest + last)
     if absent:
         out[negative] = BLANK
+
+
+def scatter(text: Lanes, positions: NDArray[np.int32], lanes: Lanes, sources: NDArray[np.int32]) -> None:
+    """Write lane `sources[i]` of `lanes` to `positions[i]` of `text`, each position once; all have one dimension."""
+    if AVAILABLE:
+        extension.scatter(text, positions, lanes, sources)
+    else:
+        scatter_by_numpy(text, positions, lanes, sources)
+
+
+def scatter_by_numpy(text: Lanes, positions: NDArray[np.int32], lanes: Lanes, sources: NDArray[np.int32]) -> None:
+    """`scatter`, without the extension."""
+    text[positions] = lanes.take(sources)
 
 
 def time_lanes(seconds: I64) -> Lanes:

@@ -57,11 +57,9 @@ class SummaryGroup:
     def _write_samples(self, samples: Samples) -> None:
         values = number_fields(samples)
         rows = self.lanes.shape[0]
-        for block in self._format.blocks:
-            columns = [_cells(field, values[field.name].reshape(rows, -1)) for field in block.fields]
-            numbers = np.concatenate(columns, axis=1)
-            out = self.lanes[:, block.first : block.first + block.cells * block.lanes]
-            write_numbers(numbers, block.lanes, out.reshape(rows, block.cells, block.lanes))
+        for column in self._format.numbers:
+            numbers = _cells(column.field, values[column.field.name].reshape(rows, -1))
+            write_numbers(numbers, column.lanes, self._views[column.field.name])
         self._write_optional_keys(values)
         self._write_times(samples)
 

@@ -8,7 +8,7 @@ are those of the tick, the same for all nodes.
 import numpy as np
 from numpy.typing import NDArray
 
-from collector.sim.digits import Lanes, time_lanes
+from collector.sim.digits import Lanes, scatter, time_lanes
 from collector.sim.hashing import I64
 from collector.sim.http import Sheet
 from collector.sim.summary_format import SummaryFormat
@@ -30,8 +30,7 @@ class SummaryBody:
     def write(self, lanes: Lanes, dates: Lanes, asked: int) -> memoryview:
         """An answer at the tick `asked`, seconds since 1970; `dates` (3,), or (cells, 3) at the turn of ten hours."""
         text, shared = self._lanes, self._format
-        text[shared.positions] = lanes
-        text[shared.repeat_positions] = lanes.take(shared.repeat_lanes)
+        scatter(text, shared.positions, lanes, shared.sources)
         if dates.ndim > 1 or dates.tobytes() != self._dates:
             text[shared.date_positions] = dates
             self._dates = b"" if dates.ndim > 1 else dates.tobytes()

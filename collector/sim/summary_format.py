@@ -37,16 +37,6 @@ class Column:
         return part.reshape(len(lanes), *self.positions.shape)
 
 
-@dataclass(frozen=True)
-class NumberBlock:
-    """Number fields of one width, side by side: digits of all of them are written in one go."""
-
-    lanes: int
-    first: int
-    fields: tuple[Field, ...]
-    cells: int
-
-
 class SummaryFormat:
     """What all groups of a cluster share: the layout, and the order of its fields in a group's lanes."""
 
@@ -54,21 +44,12 @@ class SummaryFormat:
         builder = SummaryTree(plan.classes, plan.config.containers, psi=plan.config.psi)
         self.layout: Layout = build_layout(builder.tree())
         self.columns: dict[str, Column] = {}
-        self.blocks: list[NumberBlock] = []
         self.width = 0
         fields = self.layout.fields
-        numbers_of_own = [field for field in fields.values() if field.kind is Number and field.name not in REPEATS]
-        # Numbers that may be absent have blocks of their own: only there is it asked which are.
-        kinds = sorted({(field.positions.shape[1], f"{field.name}?" in fields) for field in numbers_of_own})
-        for width, optional in kinds:
-            numbers = [
-                field
-                for field in numbers_of_own
-                if field.positions.shape[1] == width and (f"{field.name}?" in fields) is optional
-            ]
-            self.blocks.append(NumberBlock(width, self.width, tuple(numbers), sum(len(each.cells) for each in numbers)))
-            for field in numbers:
+        for field in fields.values():
+            if field.kind is Number and field.name not in REPEATS:
                 self._add(field, field.positions)
+        self.numbers = list(self.columns.values())
         sampled = [fields[name] for name in TIMES_SAMPLED if name in fields]
         for field in sampled:
             if field.name not in REPEATS:
@@ -77,16 +58,22 @@ class SummaryFormat:
             if name not in self.columns and name not in REPEATS and name not in TIMES_ASKED:
                 self._add(field, field.positions)
         self.keys = [column for column in self.columns.values() if column.field.kind is OptionalNumber]
-        self.positions: NDArray[np.int64] = np.concatenate([each.positions.ravel() for each in self.columns.values()])
-        repeats = [(fields[name], self.columns[source]) for name, source in REPEATS.items() if name in fields]
-        self.repeat_positions = np.concatenate([repeat.positions[:, -of.lanes :].ravel() for repeat, of in repeats])
-        """Of the answer: where lanes stand once more."""
-        self.repeat_lanes = np.concatenate([of.numbers(len(repeat.cells)).ravel() for repeat, of in repeats])
-        """Of a node's lanes: which these are."""
+        self.positions, self.sources = self._all_positions()
+        """Of the answer's lanes, rising: where one is written; and which of a node's lanes it is (some stand twice)."""
         self.container_names = self._container_names(plan)
         """Of each workload, (workloads, containers, lanes)."""
         self.date_positions = np.concatenate([field.positions[:, :DATE_LANES] for field in sampled])
         self.asked_positions = np.concatenate([fields[name].positions for name in TIMES_ASKED if name in fields])
+
+    def _all_positions(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        columns, fields = self.columns, self.layout.fields
+        repeats = [(fields[name], columns[source]) for name, source in REPEATS.items() if name in fields]
+        positions = [column.positions.ravel() for column in columns.values()]
+        positions += [repeat.positions[:, -of.lanes :].ravel() for repeat, of in repeats]
+        sources = [np.arange(self.width)] + [of.numbers(len(repeat.cells)).ravel() for repeat, of in repeats]
+        together = np.concatenate(positions)
+        order = together.argsort()  # so that an answer is written from its beginning to its end
+        return together[order].astype(np.int32), np.concatenate(sources)[order].astype(np.int32)
 
     def _container_names(self, plan: Plan) -> Lanes:
         texts = [f'{spec.name}",' for workload in plan.workloads for spec in workload.containers]

@@ -7,12 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.sim.digits import RecentTimes, rfc3339, text_lanes, time_lanes, write_numbers
+from collector.sim import digits
+from collector.sim.config import SimConfig
+from collector.sim.digits import (
+    RecentTimes,
+    rfc3339,
+    scatter_by_numpy,
+    text_lanes,
+    time_lanes,
+    write_numbers,
+    write_numbers_by_numpy,
+)
+from collector.sim.plan import build_plan
+from collector.sim.sampling import Sampling
+from collector.sim.summary import SummaryWriter
+
+extension = pytest.importorskip("collector.sim._lanes")
 
 
 def written(numbers, lanes):
-    out = np.zeros((1, len(numbers), lanes), dtype=np.uint32)
+    """Written by both ways, which agree."""
+    out, expected = (np.zeros((1, len(numbers), lanes), dtype=np.uint32) for _ in range(2))
     write_numbers(np.array([numbers]), lanes, out)
+    write_numbers_by_numpy(np.array([numbers]), lanes, expected)
+    assert out.tobytes() == expected.tobytes()
     return [cell.tobytes() for cell in out[0]]
 
 
@@ -45,6 +63,58 @@ def test_many_rows_are_written_alike():
 
     assert out[39, 999].tobytes() == b"%12d" % numbers[39, 999]
     assert out.tobytes() == b"".join(b"%12d" % number for number in numbers.ravel())
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 5])
+def test_the_extension_writes_between_other_lanes_and_nowhere_else(lanes):
+    numbers = np.arange(-1, 23).reshape(4, 6) * 97
+    whole, expected = (np.full((4, 3 + 3 * lanes), 7, dtype=np.uint32) for _ in range(2))
+    for out, write in ((whole, write_numbers), (expected, write_numbers_by_numpy)):
+        write(numbers[:, ::2], lanes, out[:, 2:-1].reshape(4, 3, lanes))
+
+    assert digits.AVAILABLE
+    assert np.array_equal(whole, expected)
+    assert (whole[:, [0, 1, -1]] == 7).all()
+
+
+def test_the_extension_refuses_numbers_without_a_place():
+    with pytest.raises(ValueError, match="not a place for each number"):
+        extension.write_numbers(np.zeros((2, 3), np.int64), np.zeros((2, 2, 1), np.uint32))
+    with pytest.raises(ValueError, match="do not lie side by side"):
+        extension.write_numbers(np.zeros((2, 3), np.int64), np.zeros((2, 3, 4), np.uint32)[..., ::2])
+    with pytest.raises(ValueError, match="numbers: wanted 2 dimensions of 8 bytes"):
+        extension.write_numbers(np.zeros(3, np.int64), np.zeros((1, 3, 4), np.uint32))
+
+
+@given(st.integers(1, 40).flatmap(lambda count: st.tuples(st.permutations(range(count)), st.integers(1, count))))
+def test_lanes_are_scattered_alike(drawn):
+    order, count = drawn
+    positions = np.array(order[:count], np.int32)
+    lanes = np.arange(100, 100 + count, dtype=np.uint32)
+    sources = positions[::-1] % np.int32(count)
+    text, expected = np.zeros((2, len(order)), np.uint32)
+    extension.scatter(text, positions, lanes, sources)
+    scatter_by_numpy(expected, positions, lanes, sources)
+
+    assert np.array_equal(text, expected)
+
+
+@pytest.mark.parametrize(("position", "source"), [(4, 0), (-1, 0), (0, 3), (0, -1)])
+def test_no_lane_is_written_or_read_outside(position, source):
+    places = np.array([position], np.int32), np.array([source], np.int32)
+    with pytest.raises(IndexError, match=f"lane {source} of 3 to {position} of 4"):
+        extension.scatter(np.zeros(4, np.uint32), places[0], np.zeros(3, np.uint32), places[1])
+
+
+def test_without_the_extension_an_answer_is_the_same(monkeypatch):
+    config = SimConfig(nodes=3, pods=4, churn=0.5)
+    answers = []
+    for available in (True, False):
+        monkeypatch.setattr(digits, "AVAILABLE", available)
+        writer = SummaryWriter(Sampling(build_plan(config, 1_800_000_000)))
+        answers.append([bytes(writer.write(node, 1_800_000_000.0 + 61 * node)) for node in range(3)])
+
+    assert answers[0] == answers[1]
 
 
 @given(st.integers(0, 4_000_000_000))
