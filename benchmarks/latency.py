@@ -68,8 +68,9 @@ async def measure(shape: Shape) -> dict[str, object]:
             for told, questions in _phases(_questions(stage, second.port)):
                 found, spans, some, watchdog = await _asked_while_cycles_run(stage, questions, shape.cycles)
                 for name, asked in found.items():
+                    sizes[told.format(name)] = asked[-1].size
                     if of := _during(asked, spans):
-                        answers[told.format(name)], sizes[told.format(name)] = of, asked[-1].size
+                        answers[told.format(name)] = of
                 costs += some
                 watched.append(watchdog)
             await asyncio.sleep(PAUSE_S)
