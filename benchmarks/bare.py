@@ -19,6 +19,8 @@ AHEAD = 32
 """Answers asked for and not yet read."""
 END = b"\r\n0\r\n\r\n"
 """Of an answer in chunks, as Go's servers send those that are large."""
+LIMIT_S = 30.0
+"""Seconds that one read may wait."""
 LONGEST = 1 << 22
 """Bytes of an answer, at most."""
 
@@ -33,13 +35,16 @@ class BareClient:
         self._into = memoryview(bytearray(LONGEST))
         self._links = []
         for address in addresses:
-            link = context.wrap_socket(socket.create_connection((address, port)), server_hostname=address)
+            link = context.wrap_socket(socket.create_connection((address, port), LIMIT_S), server_hostname=address)
             head = (f"GET {SUMMARY_PATH} HTTP/1.1", f"Host: {address}:{port}", f"Authorization: Bearer {user['token']}")
             self._links.append((link, "\r\n".join((*head, "", "")).encode()))
 
     def download(self) -> tuple[float, int]:
-        """One answer of each: CPU seconds of this process, and bytes. RuntimeError for an answer that is no 200."""
-        began, size = time.process_time(), 0
+        """One answer of each: CPU seconds of this thread, and bytes.
+
+        Raises RuntimeError for an answer that is no 200 or not in chunks, OSError for one that does not come.
+        """
+        began, size = time.thread_time(), 0
         under_way: deque[ssl.SSLSocket] = deque()
         for link, request in self._links:
             link.send(request)
@@ -48,7 +53,7 @@ class BareClient:
                 size += self._read(under_way.popleft())
         while under_way:
             size += self._read(under_way.popleft())
-        return time.process_time() - began, size
+        return time.thread_time() - began, size
 
     def _read(self, link: ssl.SSLSocket) -> int:
         into, filled = self._into, 0

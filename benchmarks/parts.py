@@ -22,7 +22,7 @@ RATES = "rates"
 SUMS = "four aggregators"
 ENRICHING = "enrichment"
 FREEZING = "joining labelled tables, freezing"
-FREEING = "letting go of what is past its time"
+STORING = "storing: what 15 minutes keep, what goes"
 LINES = "columns to lines"
 SPOOLING = "the spool"
 WATCHED = "whole, watched"
@@ -46,7 +46,12 @@ PARTS = {
         "collector.processors.autoscaling:NodeAutoscalingEnricher.steps",
     ),
     FREEZING: ("collector.core.batch:DataBatch.freezing",),
-    FREEING: ("collector.core.store:MetricStore.expire", "collector.core.store:MetricStore.add"),
+    STORING: (
+        "collector.core.store:_kept",
+        "collector.core.store:MetricStore._keep",
+        "collector.core.store:MetricStore.expire",
+        "collector.core.entities:EntityTable.sweep",
+    ),
     LINES: ("sinks.influxdb.encoder:LineEncoder.encode",),
     SPOOLING: tuple(f"sinks.spool.spool:Spool.{name}" for name in ("append", "keep", "seal", "flush")),
 }
@@ -54,12 +59,12 @@ PARTS = {
 
 
 class Watch:
-    """Seconds of CPU each part has had, while `watching`; and how often a border was crossed."""
+    """Seconds of CPU each part has had, while `watching`; and how often each border was crossed."""
 
     def __init__(self) -> None:
         self._of = threading.local()
         self.seconds: Counter[str] = Counter()
-        self.crossings = 0
+        self.crossings: Counter[str] = Counter()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -81,15 +86,16 @@ class Watch:
             owner = getattr(owner, each)
         found = getattr(owner, name)
         inherited = inspect.isclass(owner) and name not in vars(owner)
-        timed = self._steps(part, found) if inspect.isgeneratorfunction(found) else self._call(part, found)
-        put = setattr if inspect.isclass(owner) else object.__setattr__  # also into a frozen constant
+        timed = (self._steps if inspect.isgeneratorfunction(found) else self._call)(part, place, found)
+        # Classes and modules take it as they are; a frozen constant has to be made to.
+        put = setattr if inspect.isclass(owner) or inspect.ismodule(owner) else object.__setattr__
         put(owner, name, timed)
         return (lambda: delattr(owner, name)) if inherited else (lambda: put(owner, name, found))
 
-    def _call(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _call(self, part: str, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def timed(*arguments: Any, **options: Any) -> Any:
-            self._enter(part)
+            self._enter(part, place)
             try:
                 return function(*arguments, **options)
             finally:
@@ -97,12 +103,12 @@ class Watch:
 
         return timed
 
-    def _steps(self, part: str, function: Callable[..., Any]) -> Callable[..., Generator[Any]]:
+    def _steps(self, part: str, place: str, function: Callable[..., Any]) -> Callable[..., Generator[Any]]:
         @wraps(function)
         def timed(*arguments: Any, **options: Any) -> Generator[Any]:
             steps = function(*arguments, **options)
             while True:
-                self._enter(part)
+                self._enter(part, place)
                 try:
                     step = next(steps)
                 except StopIteration:
@@ -113,7 +119,8 @@ class Watch:
 
         return timed
 
-    def _enter(self, part: str) -> None:
+    def _enter(self, part: str, place: str) -> None:
+        self.crossings[place] += 1
         now = time.thread_time_ns()
         stack = self._stack()
         if stack:
@@ -125,7 +132,6 @@ class Watch:
         stack = self._stack()
         part, since = stack.pop()
         self.seconds[part] += (now - since) / 1e9
-        self.crossings += 1
         if stack:
             stack[-1][1] = now
 

@@ -17,7 +17,7 @@ from collector.errors import ExportError, StartError
 from collector.logs import WRITES
 from sinks.lock import DirectoryLock
 from sinks.runner import refusals
-from sinks.runner.contracts import ReconfigurableSink, WireSink
+from sinks.runner.contracts import ReconfigurableSink, WireSink, Write
 from sinks.runner.deadletters import DeadLetters
 from sinks.runner.retry import LOOK_S, Backoff, asked_delay
 from sinks.spool.account import Balance
@@ -160,14 +160,12 @@ class SpooledSink:
     # From a batch to the spool.
 
     async def export(self, batch: DataBatch) -> None:
-        """Encode a batch into the spool; returns when it is kept."""
+        """Encode a batch and hand it over; returns when each of its writes is delivered or kept."""
         tick, offered, patience = Tick(batch.timestamp), list[Record](), _Patience(PATIENCE_S)
         cut = self._cut
         try:
             for number, write in enumerate(self.sink.encode(batch)):
-                record = None
-                if number and await self._until(partial(self._spool.has_room, len(write.body)), patience):
-                    record = self._spool.offer(tick, write.body, write.points)
+                record = await self._offer(tick, write, patience) if number else None
                 if record is None:
                     await self._in_files(self._spool.append, tick, write.body, write.points)
                 else:
@@ -184,7 +182,13 @@ class SpooledSink:
                 self._spool.index.abort(tick)
         self._wake()
 
-    async def _until(self, condition: Callable[[], bool], patience: "_Patience") -> bool:
+    async def _offer(self, tick: Tick, write: Write, patience: _Patience) -> Record | None:
+        """Let the senders have a write from memory; None where it has to be spooled first."""
+        if self._spool.offered and await self._until(partial(self._spool.has_room, len(write.body)), patience):
+            return self._spool.offer(tick, write.body, write.points)
+        return None
+
+    async def _until(self, condition: Callable[[], bool], patience: _Patience) -> bool:
         """Wait for the senders to bring that about; False when it takes longer than we have patience, or they fail."""
         await asyncio.sleep(0)  # the encoder has taken some milliseconds
         loop = asyncio.get_running_loop()

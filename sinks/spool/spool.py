@@ -194,16 +194,21 @@ class Spool:
     def offer(self, tick: Tick, body: bytes, points: int) -> Record | None:
         """Let the senders have a write of `tick` before it is kept, which spares what they deliver in time the disk.
 
-        None where it has to be appended: memory has no room, a tick is on the disk before it counts, or nothing tells
-        yet what a record takes. The caller gives what is not delivered in time to `keep`.
+        None where it has to be appended: nothing is `offered`, or memory has no room. The caller gives what is not
+        delivered in time to `keep`.
         """
-        if self._sample is None or self._limits.sync == "each" or not self.has_room(len(body)):
+        if not self.offered or self._sample is None or not self.has_room(len(body)):
             return None
         of_record, of_body = self._sample
         record = Record(tick, points, len(body) * of_record // of_body, fresh=body)
         self._sizing.add(tick.timestamp, record.length)
         self.index.add(record)
         return record
+
+    @property
+    def offered(self) -> bool:
+        """Whether anything is: not where a tick is on the disk before it counts, nor before one has shown its size."""
+        return self._limits.sync == "interval" and self._sample is not None
 
     def has_room(self, size: int) -> bool:
         """Whether memory has room for so many more bytes as they came."""

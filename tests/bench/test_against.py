@@ -31,7 +31,7 @@ async def test_both_are_measured_on_the_same_cluster(tmp_path: Path, monkeypatch
     assert f"--metric-resolution={RESOLUTION}" in asked.read_text()
     for name in ("other", "ours"):
         one = found[name]
-        assert CYCLES <= one["cycles"] < CYCLES + 1
+        assert one["cycles"] >= CYCLES
         assert one["cpu_s"] > 0
         assert one["cpu_ms_a_node_and_cycle"] == pytest.approx(1000 * one["cpu_s"] / one["cycles"] / NODES)
         assert one["peak_mib"] > 50

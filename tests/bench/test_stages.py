@@ -1,6 +1,7 @@
 """The parts of a cycle sum to the whole, what is slow shows in its own row, and a border that is gone is named."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -21,10 +22,21 @@ async def test_parts_sum_to_the_whole_and_each_has_something():
         seconds, crossings = await stages.watched_cycle(stage)
     own = {part: seconds[part] for part in seconds if part not in {WATCHED, stages.KERNEL}}
     assert sum(own.values()) == pytest.approx(seconds[WATCHED], rel=1e-9)
-    assert set(own) == set(parts.PARTS) - {parts.LINES, parts.SPOOLING} | {stages.REST}
+    without_sink = set(parts.PARTS) - {parts.LINES, parts.SPOOLING}
+    assert set(own) == without_sink | {stages.REST}
     assert all(value > 0 for value in own.values())
-    assert 0 <= seconds[stages.KERNEL] < seconds[WATCHED]
-    assert crossings > 20
+    assert 0 <= seconds[stages.KERNEL] <= seconds[WATCHED]
+    assert set(crossings) == {place for part in without_sink for place in parts.PARTS[part]}, "a border nobody crosses"
+
+
+async def test_with_a_sink_its_parts_have_something_too():
+    async with stages.staged(replace(STAGES[SMOKE], sink="influxdb-fields")) as stage:
+        await stage.cycle()
+        seconds, crossings = await stages.watched_cycle(stage)
+    assert seconds[parts.LINES] > 0
+    assert seconds[parts.SPOOLING] > 0
+    borders = {place for part in (parts.LINES, parts.SPOOLING) for place in parts.PARTS[part]}
+    assert borders - set(crossings) <= {"sinks.spool.spool:Spool.keep"}, "all is delivered in time"
 
 
 async def test_what_is_slow_shows_in_its_own_row(monkeypatch):
@@ -41,7 +53,7 @@ async def test_what_is_slow_shows_in_its_own_row(monkeypatch):
         await stage.cycle()
         seconds, _ = await stages.watched_cycle(stage)
     assert seconds[parts.RATES] >= BUSY_S
-    assert seconds[WATCHED] - seconds[parts.RATES] < BUSY_S
+    assert seconds[parts.RATES] > seconds[WATCHED] / 2
 
 
 def test_behind_it_everything_is_as_it_was():

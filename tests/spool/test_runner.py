@@ -157,6 +157,18 @@ async def test_a_side_that_fails_is_not_waited_for(run: Callable[..., Run]) -> N
     assert one.check().points.queued == 200
 
 
+async def test_where_each_tick_is_forced_to_the_disk_nobody_is_waited_for(run: Callable[..., Run]) -> None:
+    async def never(_: bytes) -> None:
+        await asyncio.Event().wait()
+
+    disk = Counting()
+    one = run(ScriptedWire(answer=never, writes=9, points=100), disk=disk, limits=SpoolLimits(sync="each"))
+    one.tick()
+    await one.until(lambda _: one.exported == 1)
+    assert asyncio.get_running_loop().time() < 0.1
+    assert disk.records == 9
+
+
 async def test_who_is_stopped_while_a_tick_is_on_offer_keeps_what_came_of_it(
     run: Callable[..., Run],
 ) -> None:
