@@ -189,7 +189,7 @@ async def _kubectl(stage: Stage, server: str, cycles: int) -> dict[str, Any]:
         quiet = await _told(client)
         cpu_s = (time.process_time() - before) / len(quiet[kubectl_top.COLLECTOR])
         found, spans, *_ = await _asked_while_cycles_run(stage, servers, cycles, PAUSE_S, kubectl_top.__name__)
-    busy = {name: [one for one in asked if _beside(one, spans)] for name, asked in found.items()}
+    busy = {name: [one for one in asked if beside(one, spans)] for name, asked in found.items()}
     return {
         "clients_first": clients_first,
         "collector_cpu_s": cpu_s,
@@ -203,13 +203,13 @@ def during(asked: Sequence[Answered], spans: Sequence[tuple[float, float]]) -> l
     return [1000 * one.seconds for one in asked if _within(one, spans)]
 
 
-def _within(one: Answered, spans: Sequence[tuple[float, float]]) -> bool:
-    return any(began <= one.at <= ended for began, ended in spans)
-
-
-def _beside(one: Answered, spans: Sequence[tuple[float, float]]) -> bool:
+def beside(one: Answered, spans: Sequence[tuple[float, float]]) -> bool:
     """Whether any of it was during a cycle: kubectl takes longer than one."""
     return any(began <= one.at + one.seconds and one.at <= ended for began, ended in spans)
+
+
+def _within(one: Answered, spans: Sequence[tuple[float, float]]) -> bool:
+    return any(began <= one.at <= ended for began, ended in spans)
 
 
 def blocks_of(*watched: Watchdog) -> dict[str, object]:

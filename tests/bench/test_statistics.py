@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.latency import during
+from benchmarks.asking import Answered
+from benchmarks.latency import beside, during
 from benchmarks.repeat import summed_up
 from benchmarks.statistics import compared, median, percentile, spread
 from benchmarks.timing import Function, measured, with_ratios
@@ -92,8 +93,14 @@ def test_a_librarys_way_tells_how_much_faster_ours_is():
 
 
 def test_only_answers_during_a_cycle_count():
-    asked = [[1.0, 0.5, 10], [5.0, 0.25, 10], [9.0, 1.0, 10]]
+    asked = [Answered(1.0, 0.5, 10), Answered(5.0, 0.25, 10), Answered(9.0, 1.0, 10)]
     assert during(asked, [(0.0, 2.0), (4.0, 6.0)]) == [500, 250]
+
+
+def test_what_takes_longer_than_a_cycle_counts_where_any_of_it_was_during_one():
+    spans = [(4.0, 6.0), (8.0, 9.0)]
+    at_and_seconds = [(1.0, 2.0), (3.0, 1.5), (5.0, 0.5), (6.5, 1.0), (7.0, 4.0), (9.5, 1.0)]
+    assert [beside(Answered(*one, 10), spans) for one in at_and_seconds] == [False, True, True, False, True, False]
 
 
 def test_a_block_is_told_by_its_innermost_frames_first():
