@@ -161,8 +161,9 @@ class SpooledSink:
 
     async def export(self, batch: DataBatch) -> None:
         """Encode a batch and hand it over; returns when each of its writes is delivered or kept."""
-        tick, offered, patience = Tick(batch.timestamp), list[Record](), _Patience(PATIENCE_S)
-        cut = self._cut
+        tick, offered, cut = Tick(batch.timestamp), list[Record](), self._cut
+        # Who has not taken the ticks before is not waited for.
+        patience = _Patience(0.0 if self.balances()[1].queued else PATIENCE_S)
         try:
             for number, write in enumerate(self.sink.encode(batch)):
                 record = await self._offer(tick, write, patience) if number else None

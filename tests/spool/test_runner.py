@@ -169,6 +169,19 @@ async def test_where_each_tick_is_forced_to_the_disk_nobody_is_waited_for(run: C
     assert disk.records == 9
 
 
+async def test_a_side_that_has_not_taken_the_tick_before_is_not_waited_for(run: Callable[..., Run]) -> None:
+    async def never(_: bytes) -> None:
+        await asyncio.Event().wait()
+
+    loop = asyncio.get_running_loop()
+    one = run(ScriptedWire(answer=never, writes=5))
+    for tick, waited in enumerate([PATIENCE_S, 0.0, 0.0]):
+        began = loop.time()
+        one.tick()
+        await one.until(lambda _, tick=tick: one.exported == tick + 1)
+        assert waited <= loop.time() - began < waited + 0.1
+
+
 async def test_who_is_stopped_while_a_tick_is_on_offer_keeps_what_came_of_it(
     run: Callable[..., Run],
 ) -> None:
