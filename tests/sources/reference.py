@@ -80,6 +80,10 @@ OF_PODS = (
 )
 
 
+DEEPEST = 64
+"""Levels that are read (collector/sources/limits.py)."""
+
+
 class NoSummaryError(Exception):
     """The bytes are no summary."""
 
@@ -92,12 +96,31 @@ def reference(body: bytes, read_at: int) -> dict[Key, Entity]:
     except (ValueError, RecursionError) as error:
         raise NoSummaryError from error
     if (
-        not isinstance(tree, dict)
+        min(_depth(text, within_texts=True), _depth(text, within_texts=False)) > DEEPEST
+        or not isinstance(tree, dict)
         or not isinstance(tree.get("node"), dict)
         or not _is_name(tree["node"].get("nodeName"))
     ):
         raise NoSummaryError
     return _Reference(tree["node"]["nodeName"], read_at).entities_of(tree)
+
+
+def _depth(text: str, *, within_texts: bool) -> int:
+    """How many brackets are open at once at most. Those within texts count too, or not: to be refused it takes both."""
+    depth = deepest = 0
+    in_text = escaped = False
+    for character in text:
+        if in_text and not within_texts:
+            in_text = escaped or character != '"'
+            escaped = not escaped and character == "\\"
+        elif character == '"':
+            in_text = not within_texts
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
 
 
 class _Reference:

@@ -93,6 +93,13 @@ def test_nesting_of_any_depth_is_left_out_or_refused(opening: str, field: str) -
         assert sample is None or (sample.node, list(sample.pod_names)) == ("node-a", [])
 
 
+@pytest.mark.parametrize("depth", range(60, 70))
+@pytest.mark.parametrize("text", ["", "]", "[", '\\"]', "\\\\"], ids=repr)
+def test_the_reference_knows_how_deep_is_read(depth: int, text: str) -> None:
+    deep = "[" * depth + f'"{text}"' + "]" * depth
+    assert_equals_reference(f'{{"node": {{"nodeName": "node-a", "odd": {deep}}}, "text": "{text}"}}'.encode())
+
+
 @some
 @given(odd_answers(), st.permutations(range(3)))
 def test_a_neighbour_of_an_odd_answer_is_not_touched(odd: bytes, order: list[int]) -> None:
