@@ -194,8 +194,8 @@ class Spool:
     def offer(self, tick: Tick, body: bytes, points: int) -> Record | None:
         """Let the senders have a write of `tick` before it is kept, which spares what they deliver in time the disk.
 
-        None where it has to be appended: nothing is `offered`, or memory has no room. The caller gives what is not
-        delivered in time to `keep`.
+        None where it has to be appended: nothing is `offered`, nothing tells yet what a record takes, or memory has no
+        room. The caller gives what is not delivered in time to `keep`.
         """
         if not self.offered or self._sample is None or not self.has_room(len(body)):
             return None
@@ -207,8 +207,8 @@ class Spool:
 
     @property
     def offered(self) -> bool:
-        """Whether anything is: not where a tick is on the disk before it counts, nor before one has shown its size."""
-        return self._limits.sync == "interval" and self._sample is not None
+        """Whether anything is: not where a tick is on the disk before it counts."""
+        return self._limits.sync == "interval"
 
     def has_room(self, size: int) -> bool:
         """Whether memory has room for so many more bytes as they came."""

@@ -22,7 +22,13 @@ from collector.sim.plan import build_plan
 from collector.sim.sampling import Sampling
 from collector.sim.summary import SummaryWriter
 
-extension = pytest.importorskip("collector.sim._lanes")
+if not digits.AVAILABLE:
+    pytest.fail(
+        "collector/sim/_lanes was not built: install gcc, libc6-dev and Python's headers (make system), "
+        "remove .venv/.ready, run make setup",
+        pytrace=False,
+    )
+extension = digits.extension
 
 
 def written(numbers, lanes):
